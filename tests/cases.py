@@ -1,0 +1,52 @@
+"""Tables and strategies that several tests share."""
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax.numpy as jnp
+import numpy as np
+
+# Few shapes, so that compiled programs are used again: (shape, axes of one vector).
+ARRAYS = [
+    ((1,), (0,)),
+    ((7,), (0,)),
+    ((6,), ()),
+    ((), ()),
+    ((5, 3), (0,)),
+    ((5, 3), (1,)),
+    ((5, 3), (0, 1)),
+    ((1, 4), (0,)),
+    ((3, 2, 4), (0, 2)),
+    ((3, 2, 4), (1,)),
+    ((2, 3, 2, 5), (0, 1, 2)),
+    ((0, 3), (0,)),
+    ((3, 0), (0,)),
+]
+DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, 2.0**-14, -(2.0**-14)]
+NON_FINITE = [np.nan, np.inf, -np.inf]
+
+
+def finite_arrays(shape: tuple[int, ...], dtype: np.dtype) -> st.SearchStrategy[np.ndarray]:
+    """Arrays with many ties, signed zeros and values of every size, subnormal ones included."""
+    dtype = np.dtype(dtype)
+    # bfloat16 is no NumPy dtype: draw float32 and round.
+    width = 16 if dtype == np.float16 else 64 if dtype == np.float64 else 32
+    values = st.sampled_from(SPECIAL) | st.floats(-1e4, 1e4, width=width)
+    source = {16: np.float16, 32: np.float32, 64: np.float64}[width]
+    return hnp.arrays(source, shape, elements=values).map(lambda array: array.astype(dtype))
+
+
+def grid_arrays(shape: tuple[int, ...], dtype: np.dtype) -> st.SearchStrategy[np.ndarray]:
+    """Small multiples of 1/4: sums of a few are exact in every dtype, and many are equal."""
+    values = st.integers(-6, 6).map(lambda n: n / 4)
+    return hnp.arrays(np.float32, shape, elements=values).map(lambda array: array.astype(np.dtype(dtype)))
+
+
+@st.composite
+def with_non_finite(draw: st.DrawFn, arrays: st.SearchStrategy[np.ndarray]) -> np.ndarray:
+    """Puts NaN or inf in some places of an array."""
+    array = draw(arrays)
+    mask = draw(hnp.arrays(bool, array.shape, elements=st.sampled_from([False, False, False, True])))
+    values = draw(hnp.arrays(np.float32, array.shape, elements=st.sampled_from(NON_FINITE)))
+    return np.where(mask, values.astype(array.dtype), array)

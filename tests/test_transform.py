@@ -1,0 +1,371 @@
+"""The transform against the NumPy reference, step by step, and the semantics that must never bend."""
+
+import copy
+import functools
+import itertools
+
+import chex
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from jax.sharding import NamedSharding, PartitionSpec
+
+from laperm_jax import LaPerm, LaPermState, all_fan_in, at_steps, every, laperm, norm_reset, path_fan_in, sort_vectors
+from tests import reference
+from tests.cases import ARRAYS, DTYPES, NON_FINITE, finite_arrays, grid_arrays, with_non_finite
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+PROPOSED = optax.identity()  # an inner transformation whose updates the test writes itself
+MOMENTUM = optax.sgd(1e-2, momentum=0.9)
+
+
+def random_params(shape=(6, 4), dtype=jnp.float32, seed=0):
+    return {"kernel": jax.random.normal(jax.random.key(seed), shape, dtype)}
+
+
+def run(tx, params, updates):
+    """Applies a list of updates; yields (params, opt_state) after each."""
+    opt_state, update = tx.init(params), jax.jit(tx.update)
+    for proposed in updates:
+        applied, opt_state = update(proposed, opt_state, params)
+        params = optax.apply_updates(params, applied)
+        yield params, opt_state
+
+
+# The algorithm
+
+
+@given(st.data())
+def test_follows_the_reference_step_by_step(data):
+    """On a grid of values all sums are exact, so that even the rounded path must equal the reference bit for bit."""
+    (shape, axes), dtype = data.draw(st.sampled_from(list(itertools.product(ARRAYS, DTYPES))))
+    period = data.draw(st.integers(1, 4))
+    initial, *updates = (data.draw(grid_arrays(shape, dtype)) for _ in range(7))
+    tx = laperm(PROPOSED, jnp.int32(period), fan_in_axes={"w": axes})  # an array: no program for each period
+    expected = reference.train(initial, updates, axes, period)
+    steps = run(tx, {"w": jnp.asarray(initial)}, [{"w": jnp.asarray(update)} for update in updates])
+    for (params, opt_state), (weights, reconnected) in zip(steps, expected, strict=True):
+        np.testing.assert_array_equal(params["w"], weights)
+        exact = tx.reconnected_params(opt_state, params)["w"]
+        np.testing.assert_array_equal(reference.bits(exact), reference.bits(reconnected))
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_exact_through_reconnected_params_and_bounded_through_apply_updates(data):
+    (shape, axes), dtype = data.draw(st.sampled_from(list(itertools.product(ARRAYS, DTYPES))))
+    initial, old, proposed = (data.draw(finite_arrays(shape, dtype)) for _ in range(3))
+    tx = laperm(PROPOSED, 1, fan_in_axes={"w": axes})
+    params, updates = {"w": jnp.asarray(old)}, {"w": jnp.asarray(proposed)}
+    applied, opt_state = tx.update(updates, tx.init({"w": jnp.asarray(initial)}), params)
+    current = np.asarray(jnp.asarray(old) + jnp.asarray(proposed))  # in XLA's arithmetic, subnormals flushed or not
+    target = reference.reconnect(current, initial, axes)
+    landed = np.asarray(optax.apply_updates(params, applied)["w"])
+    error = np.abs(landed.astype(np.float64) - target.astype(np.float64))
+    smallest_normal = np.float64(jnp.finfo(dtype).smallest_normal)
+    assert (error <= reference.rounding_bound(old, target) + smallest_normal * (target != 0)).all()
+    assert reference.is_permutation(np.asarray(tx.reconnected_params(opt_state, params)["w"]), initial, axes)
+
+
+def test_rounding_does_happen_and_is_why_reconnected_params_exists():
+    initial, old, proposed = np.random.default_rng(0).normal(size=(3, 10_000, 1)).astype(np.float32)
+    tx = laperm(PROPOSED, 1)
+    applied, opt_state = tx.update(10 * proposed, tx.init(initial), old)
+    landed = np.asarray(optax.apply_updates(old, applied))
+    exact = np.asarray(tx.reconnected_params(opt_state, old + 10 * proposed))
+    assert reference.is_permutation(exact, initial, (0,))
+    assert not reference.is_permutation(landed, initial, (0,))
+    assert 0.2 < np.mean(landed != exact) < 0.5
+    assert (np.abs(landed - exact) <= reference.rounding_bound(old, exact)).all()
+
+
+def test_zeros_of_a_sparse_kernel_come_out_exact():
+    initial = np.asarray(jax.random.normal(jax.random.key(0), (1000, 3)))
+    initial = np.where(np.random.default_rng(0).random(initial.shape) < 0.5, initial, 0).astype(np.float32)
+    (params, _), *_ = run(laperm(PROPOSED, 1), jnp.asarray(initial), [jax.random.normal(jax.random.key(1), (1000, 3))])
+    np.testing.assert_array_equal(np.sum(np.asarray(params) == 0, axis=0), np.sum(initial == 0, axis=0))
+
+
+def test_syncs_are_counted_from_one_and_follow_the_schedule():
+    params = random_params()
+    updates = [jax.tree.map(lambda x: jnp.full_like(x, 0.5), params)] * 7
+    for period, expected in [(3, [3, 6]), (jnp.int32(2), [2, 4, 6]), (every(7), [7]), (at_steps([1, 5]), [1, 5])]:
+        synced = []
+        for number, (after, opt_state) in enumerate(run(laperm(PROPOSED, period), params, updates), start=1):
+            assert int(opt_state.count) == number
+            if np.allclose(np.sort(after["kernel"], axis=0), np.sort(params["kernel"], axis=0), atol=1e-6):
+                synced.append(number)
+        assert synced == expected
+
+
+def test_between_syncs_it_is_the_inner_optimizer():
+    params = random_params()
+    grads = [random_params(seed=seed) for seed in range(1, 6)]
+    inner = MOMENTUM
+    for (ours, state), (theirs, inner_state) in zip(
+        run(laperm(inner, 6), params, grads), run(inner, params, grads), strict=True
+    ):
+        chex.assert_trees_all_equal(ours, theirs)
+        chex.assert_trees_all_equal(state.inner_state, inner_state)
+
+
+def test_a_sync_leaves_the_inner_state_alone():
+    params, grads = random_params(), [random_params(seed=1)] * 4
+    *_, (_, state) = run(laperm(MOMENTUM, 1), params, grads)
+    expected = (1 + 0.9 + 0.9**2 + 0.9**3) * grads[0]["kernel"]
+    np.testing.assert_allclose(optax.tree.get(state.inner_state, "trace")["kernel"], expected, rtol=1e-6)
+
+
+def test_untreated_leaves_follow_the_inner_optimizer_at_a_sync():
+    params = random_params() | {"bias": jnp.zeros(4), "steps": jnp.zeros((2, 2), jnp.int32)}
+    updates = jax.tree.map(jnp.ones_like, params)
+    ((after, state),) = run(laperm(PROPOSED, 1), params, [updates])
+    np.testing.assert_array_equal(after["bias"], 1)
+    np.testing.assert_array_equal(after["steps"], 1)
+    assert state.sorted_init["bias"] == state.sorted_init["steps"] == optax.MaskedNode()
+
+
+# What never bends
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_nothing_non_finite_is_laundered(data):
+    (shape, axes), dtype = data.draw(st.sampled_from(list(itertools.product(ARRAYS, DTYPES))))
+    initial, old = data.draw(finite_arrays(shape, dtype)), data.draw(finite_arrays(shape, dtype))
+    proposed = data.draw(with_non_finite(finite_arrays(shape, dtype)))
+    tx = laperm(PROPOSED, 1, fan_in_axes={"w": axes})
+    params, updates = {"w": jnp.asarray(old)}, {"w": jnp.asarray(proposed)}
+    applied, opt_state = tx.update(updates, tx.init({"w": jnp.asarray(initial)}), params)
+    after = optax.apply_updates(params, applied)
+    returned = np.asarray(tx.reconnected_params(opt_state, after)["w"])
+    for index, vector in reference.vectors(old + proposed, axes):
+        if not np.isfinite(vector).all():
+            np.testing.assert_array_equal(reference.bits(applied["w"])[index], reference.bits(proposed)[index])
+            np.testing.assert_array_equal(reference.bits(returned)[index], reference.bits(after["w"])[index])
+
+
+@pytest.mark.parametrize("bad", NON_FINITE)
+def test_non_finite_initial_weights_are_refused_by_name_where_they_are_concrete(bad):
+    params = {"dense": {"kernel": jnp.ones((3, 2)).at[1, 1].set(bad), "bias": jnp.full(2, bad)}}
+    with pytest.raises(ValueError, match="dense/kernel holds NaN or inf"):
+        laperm(optax.sgd(0.1), 1).init(params)
+    jax.jit(laperm(optax.sgd(0.1), 1).init)(params)  # traced: cannot look
+    jax.jit(lambda: laperm(optax.sgd(0.1), 1).init(params))()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("update_dtype", DTYPES)
+def test_dtypes_and_no_weak_types(dtype, update_dtype):
+    params = random_params(dtype=dtype)
+    tx = laperm(PROPOSED, 1)
+    opt_state = tx.init(params)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, new_state = tx.update(jax.tree.map(lambda p: p.astype(update_dtype), params), opt_state, params)
+        assert updates["kernel"].dtype == jnp.promote_types(dtype, update_dtype)
+    chex.assert_trees_all_equal_shapes_and_dtypes(opt_state.sorted_init, params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(opt_state, new_state)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((opt_state, new_state)))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(new_state))
+
+
+def test_weakly_typed_parameters_make_no_weak_state():
+    params = {"w": jnp.asarray(1.0)}
+    assert params["w"].weak_type
+    state = laperm(PROPOSED, 1, fan_in_axes={"w": ()}).init(params)
+    assert not state.sorted_init["w"].weak_type
+
+
+def test_narrow_updates_still_land_on_the_permutation():
+    params = random_params((200, 4))
+    updates = jax.tree.map(lambda p: jnp.ones_like(p, jnp.bfloat16), params)
+    with jax.numpy_dtype_promotion("standard"):
+        ((after, _),) = run(laperm(PROPOSED, 1), params, [updates])
+    np.testing.assert_allclose(np.sort(after["kernel"], axis=0), np.sort(params["kernel"], axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", [PartitionSpec(None, "x"), PartitionSpec("x", None), PartitionSpec()])
+def test_state_is_sharded_like_the_parameters_and_the_result_is_that_of_one_device(spec):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    params = random_params((16, 24))
+    updates = [random_params((16, 24), seed=seed) for seed in (1, 2, 3)]
+    tx = laperm(optax.sgd(1.0), 2)
+    put = lambda tree: jax.device_put(tree, NamedSharding(mesh, spec))
+    sharded = list(run(tx, put(params), [put(update) for update in updates]))
+    for (ours, state), (one_device, _) in zip(sharded, run(tx, params, updates), strict=True):
+        chex.assert_trees_all_equal(ours, one_device)
+        assert state.sorted_init["kernel"].sharding.is_equivalent_to(NamedSharding(mesh, spec), 2)
+    assert tx.init(put(params)).sorted_init["kernel"].sharding == NamedSharding(mesh, spec)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (1, 4)])
+def test_parameters_and_state_can_be_donated(shape):
+    tx = laperm(MOMENTUM, 2)
+    params = random_params(shape)
+    opt_state = tx.init(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, opt_state):
+        updates, opt_state = tx.update(params, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    before = params["kernel"], opt_state.sorted_init["kernel"]
+    for _ in range(3):
+        params, opt_state = step(params, opt_state)
+    assert all(array.is_deleted() for array in before)
+    assert not opt_state.sorted_init["kernel"].is_deleted()
+
+
+# Odd trees
+
+
+@pytest.mark.parametrize("params", [{}, None, (), {"a": None}, {"a": {}}, optax.MaskedNode()])
+def test_trees_without_leaves(params):
+    tx = laperm(MOMENTUM, 1, fan_in_axes={"somewhere/kernel": (0,)}, reset_values={"norm/scale": 1.0})
+    opt_state = tx.init(params)
+    if params is None:
+        return
+    updates, opt_state = tx.update(params, opt_state, params)
+    assert updates == params
+    assert tx.reconnected_params(opt_state, params) == params
+
+
+def test_nodes_of_every_kind():
+    kernel = jax.random.normal(jax.random.key(0), (5, 3))
+    params = {
+        "none": None,
+        "masked": optax.MaskedNode(),
+        "scalar": jnp.float32(2.0),
+        "number": 1.5,
+        "one": jnp.ones((1, 1)),
+        "size-1 vectors": jnp.arange(3.0).reshape(1, 3),
+        "bf16": kernel.astype(jnp.bfloat16),
+        "deep": [{"kernel": kernel}, (kernel, np.asarray(kernel))],
+    }
+    tx = laperm(PROPOSED, 1)
+    updates = jax.tree.map(lambda p: jnp.ones(jnp.shape(p), jnp.result_type(p)), params)
+    ((after, state),) = run(tx, params, [updates])
+    assert jax.tree.structure(after) == jax.tree.structure(params)
+    assert after["scalar"] == 3.0
+    assert after["number"] == 2.5
+    np.testing.assert_array_equal(after["size-1 vectors"], params["size-1 vectors"])
+    chex.assert_trees_all_equal(tx.reconnected_params(state, after)["deep"], params["deep"])
+
+
+def test_a_tree_that_is_one_array():
+    weights = jax.random.normal(jax.random.key(0), (5, 3))
+    tx = laperm(PROPOSED, 1)
+    ((after, state),) = run(tx, weights, [weights])
+    np.testing.assert_array_equal(tx.reconnected_params(state, after), weights)  # doubling keeps the ranks
+
+
+def test_updates_that_are_none_are_left_out():
+    params = random_params() | {"frozen": jnp.ones((3, 3))}
+    tx = laperm(PROPOSED, 1)
+    updates, _ = tx.update({"kernel": params["kernel"], "frozen": None}, tx.init(params), params)
+    assert updates["frozen"] is None
+
+
+# Resets
+
+
+def test_reset_values_at_each_sync_and_only_then():
+    params = {"conv": jnp.ones((3, 2)), "norm": {"scale": jnp.ones(2), "bias": jnp.zeros(2)}}
+    tx = laperm(PROPOSED, 2, reset_values=norm_reset(params))
+    updates = jax.tree.map(lambda x: jnp.full_like(x, 0.25), params)
+    (one, state), (two, _), (three, _) = run(tx, params, [updates] * 3)
+    assert one["norm"]["scale"].tolist() == [1.25, 1.25]
+    chex.assert_trees_all_equal(two["norm"], params["norm"])
+    assert three["norm"]["bias"].tolist() == [0.25, 0.25]
+    # reconnected_params leaves them as they are
+    assert tx.reconnected_params(state, one)["norm"]["scale"].tolist() == [1.25, 1.25]
+
+
+def test_a_reset_leaf_is_not_reordered_even_if_the_fan_in_rule_treats_it():
+    params = {"kernel": jnp.arange(6.0).reshape(3, 2), "scale": jnp.array([1.0, 2.0, 3.0])}
+    tx = laperm(PROPOSED, 1, fan_in_axes=all_fan_in, reset_values={"scale": 7.0})
+    ((after, state),) = run(tx, params, [params])
+    assert after["scale"].tolist() == [7.0, 7.0, 7.0]
+    assert state.sorted_init["scale"] == optax.MaskedNode()
+
+
+@pytest.mark.parametrize("bad", NON_FINITE)
+def test_a_reset_launders_nothing(bad):
+    params = {"scale": jnp.ones(3)}
+    tx = laperm(PROPOSED, 1, reset_values=norm_reset(params))
+    ((after, _),) = run(tx, params, [{"scale": jnp.array([1.0, bad, 1.0])}])
+    np.testing.assert_array_equal(after["scale"], [1.0, bad, 1.0])
+
+
+# Arguments and errors
+
+
+def test_update_without_params_raises_optax_sentence():
+    params = random_params()
+    with pytest.raises(ValueError) as theirs:  # noqa: PT011  # the sentence is what is compared
+        optax.add_decayed_weights(0.1).update(params, optax.EmptyState(), None)
+    tx = laperm(optax.sgd(0.1), 1)
+    with pytest.raises(ValueError) as ours:  # noqa: PT011
+        tx.update(params, tx.init(params))
+    assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("period", [0, -5])
+def test_a_period_below_one_is_refused_at_once(period):
+    with pytest.raises(ValueError, match=f"not {period}"):
+        laperm(optax.sgd(0.1), period)
+
+
+def test_a_complex_kernel_is_refused_by_name():
+    with pytest.raises(TypeError, match="spectrum/kernel is complex64"):
+        laperm(optax.sgd(0.1), 1).init({"spectrum": {"kernel": jnp.ones((2, 2), jnp.complex64)}})
+
+
+def test_a_state_of_other_parameters_is_refused():
+    tx = laperm(optax.sgd(0.1), 1)
+    opt_state = tx.init({"a": jnp.ones((2, 2))})
+    other = {"b": jnp.ones((2, 2))}
+    with pytest.raises(ValueError, match=r"holds the initial values of a, and the rule treats b"):
+        tx.update(other, opt_state, other)
+    with pytest.raises(ValueError, match=r"holds the initial values of a, which params lacks"):
+        tx.reconnected_params(opt_state, other)
+    with pytest.raises(ValueError, match="opt_state holds no LaPermState"):
+        tx.reconnected_params(opt_state.inner_state, other)
+    with pytest.raises(ValueError, match="two LaPermStates in opt_state hold the initial values of a"):
+        tx.reconnected_params((opt_state, opt_state), {"a": jnp.ones((2, 2))})
+
+
+def test_laperm_is_an_optax_pair_that_copies():
+    rule = path_fan_in({"kernel": (0,)})
+    tx = laperm(optax.sgd(0.1), 1, fan_in_axes=rule)
+    init, update = tx
+    assert (init, update) == (tx.init, tx.update)
+    assert isinstance(tx, LaPerm)
+    assert isinstance(tx, optax.GradientTransformationExtraArgs)
+    for copied in (copy.copy(tx), copy.deepcopy(tx)):
+        assert copied == tx
+        assert copied.fan_in_axes is rule
+
+
+def test_sorted_init_is_the_initial_weights_sorted():
+    params = random_params()
+    state = laperm(optax.sgd(0.1), 1).init(params)
+    assert isinstance(state, LaPermState)
+    assert state.count.dtype == jnp.int32
+    chex.assert_trees_all_equal(state.sorted_init["kernel"], sort_vectors(params["kernel"], (0,)))
+
+
+def test_gradients_pass_through_a_sync_as_through_a_fixed_permutation():
+    """Meta-learning differentiates through updates: a sync moves no gradient into the ranks, and must not fail."""
+    params = random_params()
+    tx = laperm(optax.sgd(0.1), 1)
+    opt_state = tx.init(params)
+    loss = lambda scale: optax.apply_updates(
+        params, tx.update(jax.tree.map(lambda p: p * scale, params), opt_state, params)[0]
+    )["kernel"].sum()
+    assert jax.grad(loss)(2.0) == 0.0
