@@ -8,8 +8,8 @@ from laperm_jax._reconnect import sort_vectors as sort_vectors
 from laperm_jax._reset import norm_reset as norm_reset
 from laperm_jax._schedules import at_steps as at_steps
 from laperm_jax._schedules import every as every
+from laperm_jax._state import LaPermState as LaPermState
 from laperm_jax._transform import LaPerm as LaPerm
-from laperm_jax._transform import LaPermState as LaPermState
 from laperm_jax._transform import laperm as laperm
 from laperm_jax._vectors import all_fan_in as all_fan_in
 from laperm_jax._vectors import flax_fan_in as flax_fan_in

@@ -1,6 +1,6 @@
 """Paths: one name for every leaf of a parameter tree, the same under Linen, NNX and plain dicts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import optax
@@ -65,4 +65,9 @@ def check_paths(rule: Rule[T] | Mapping[str, T] | None, tree: optax.Params, name
     hidden = tuple(f"{path}/" if path else "" for path, node in nodes if is_masked(node))
     unknown = [path for path in rule if path not in known and not path.startswith(hidden)]
     if known and unknown:
-        raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; the parameters are {', '.join(sorted(known))}")
+        raise ValueError(f"{name} names {names(unknown)}; the parameters are {names(known)}")
+
+
+def names(paths: Iterable[str]) -> str:
+    """Lists paths in a message."""
+    return ", ".join(sorted(paths)) or "no leaf"

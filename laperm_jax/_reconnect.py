@@ -84,17 +84,13 @@ def _sort_vectors(weights: jax.Array, axes: Axes) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="axes")
 def _reconnect(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
-    return jnp.where(finite_vectors(weights, axes), _over_vectors(_place, axes, weights, sorted_init), weights)
+    finite = jnp.isfinite(weights).all(axis=axes, keepdims=True)
+    return jnp.where(finite, _over_vectors(_place, axes, weights, sorted_init), weights)
 
 
 def _place(vector: jax.Array, sorted_init: jax.Array) -> jax.Array:
     order = jnp.argsort(_order_keys(vector))  # (fan_in,), order[r] is the place of rank r
     return jnp.zeros_like(sorted_init).at[order].set(sorted_init, unique_indices=True, mode="promise_in_bounds")
-
-
-def finite_vectors(weights: jax.Array, axes: Axes) -> jax.Array:
-    """Tells which vectors hold neither NaN nor inf; bool, of the shape of ``weights`` with ``axes`` of size 1."""
-    return jnp.isfinite(weights).all(axis=axes, keepdims=True)
 
 
 def _order_keys(weights: jax.Array) -> jax.Array:

@@ -1,19 +1,23 @@
 """LaPerm, lookahead permutation: the gradient transformation and its exact parameters."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
-from laperm_jax._paths import leaves_by_path, map_by_path
-from laperm_jax._reconnect import finite_vectors, reconnect, sort_vectors
+from laperm_jax._paths import leaves_by_path, map_by_path, names
+from laperm_jax._reconnect import reconnect
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
 from laperm_jax._schedules import SyncSchedule, every
+from laperm_jax._state import LaPermState, merged_sorted_init, sorted_copy
 from laperm_jax._vectors import Axes, FanInRule, matrix_fan_in, vector_axes
+
+LandFn = Callable[[jax.Array], jax.Array]
 
 _NO_PARAMS_MESSAGE = (  # Optax's own sentence, which it does not export
     "You are using a transformation that requires the current value of parameters, but you are not passing `params` "
@@ -21,38 +25,66 @@ _NO_PARAMS_MESSAGE = (  # Optax's own sentence, which it does not export
 )
 
 
-class LaPermState(NamedTuple):
-    """State of :func:`laperm`.
+class ApplyGradientsFn(Protocol):
+    """Type of :meth:`LaPerm.apply_gradients`."""
 
-    Attributes:
-      count: int32 scalar, the updates made so far.
-      sorted_init: like the parameters; each treated leaf holds its initial weights, every vector ascending, in the
-        parameter's shape and dtype; the others hold ``optax.MaskedNode()``.
-      inner_state: state of the inner transformation; a sync neither resets nor permutes it.
-    """
-
-    count: jax.Array  # type: ignore[assignment]  # a field that hides tuple.count, as in Optax
-    sorted_init: optax.Params
-    inner_state: optax.OptState
+    def __call__(
+        self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
+    ) -> tuple[optax.Params, LaPermState]:
+        """Returns new parameters and the new state."""
 
 
 class LaPerm(optax.GradientTransformationExtraArgs):
-    """What :func:`laperm` returns: Optax's pair ``(init, update)``, and the way to the exact parameters."""
+    """What :func:`laperm` returns: Optax's pair ``(init, update)``, and two ways to exact parameters."""
 
     fan_in_axes: FanInRule | Mapping[str, Axes]
+    _apply_gradients: ApplyGradientsFn
 
     def __new__(
         cls,
         init: optax.TransformInitFn,
         update: optax.TransformUpdateExtraArgsFn,
         fan_in_axes: FanInRule | Mapping[str, Axes],
+        apply_gradients: ApplyGradientsFn,
     ) -> "LaPerm":
         self = super().__new__(cls, init, update)
         self.fan_in_axes = fan_in_axes
+        self._apply_gradients = apply_gradients
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:  # for copy.copy and copy.deepcopy
-        return (*self, self.fan_in_axes)
+        return (*self, self.fan_in_axes, self._apply_gradients)
+
+    def apply_gradients(
+        self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
+    ) -> tuple[optax.Params, LaPermState]:
+        """Does ``update`` and ``optax.apply_updates`` in one, exactly and at no cost between syncs.
+
+        A sync then writes the permutation itself into the parameters, with no rounding through ``target - params``. And
+        on the steps between, XLA updates the parameters in place, whereas the updates that ``update`` returns have to
+        pass through a ``lax.cond``, written to memory and read again. For loops that call the transform directly, with
+        nothing around it: ``opt_state`` is the :class:`LaPermState` itself.
+
+        Args:
+          grads: gradients, as for ``update``.
+          opt_state: the state.
+          params: current parameters.
+          **extra_args: for the inner transformation.
+
+        Returns:
+          New parameters and new state.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, optax
+          >>> from laperm_jax import laperm
+          >>> init = {"kernel": jax.random.normal(jax.random.key(0), (100, 3))}
+          >>> grads = {"kernel": jax.random.normal(jax.random.key(1), (100, 3))}
+          >>> tx = laperm(optax.sgd(1.0), sync_period=1)
+          >>> params, opt_state = jax.jit(tx.apply_gradients)(grads, tx.init(init), init)
+          >>> bool((jnp.sort(params["kernel"], axis=0) == jnp.sort(init["kernel"], axis=0)).all())
+          True
+        """
+        return self._apply_gradients(grads, opt_state, params, **extra_args)
 
     def reconnected_params(self, opt_state: optax.OptState, params: optax.Params) -> optax.Params:
         """Returns the exact permutation: bit for bit the initial values, placed by the ranks of ``params``.
@@ -81,12 +113,12 @@ class LaPerm(optax.GradientTransformationExtraArgs):
           >>> bool((exact["kernel"] == params["kernel"]).all())
           True
         """
-        sorted_init = _merged_sorted_init(opt_state)
+        sorted_init = merged_sorted_init(opt_state)
         axes = vector_axes(self.fan_in_axes, params)
         if missing := sorted_init.keys() - axes.keys():
             raise ValueError(
-                f"opt_state holds the initial values of {_names(missing)}, which params lacks or the rule of this "
-                f"transform leaves alone; it treats {_names(axes)}"
+                f"opt_state holds the initial values of {names(missing)}, which params lacks or the rule of this "
+                f"transform leaves alone; it treats {names(axes)}"
             )
         return map_by_path(
             lambda path, leaf: reconnect(leaf, sorted_init[path], axes[path]) if path in sorted_init else leaf, params
@@ -109,8 +141,8 @@ def laperm(
 
     On such a step the update returned is ``target - params``, so that ``optax.apply_updates`` lands on the permutation,
     up to rounding: an element may be off by one unit in the last place of the larger of old and new value; zeros are
-    exact. ``reconnected_params`` of the returned :class:`LaPerm` gives the permutation itself, bit for bit. A vector
-    that has become NaN or inf is left to the inner update.
+    exact. ``reconnected_params`` of the returned :class:`LaPerm` gives the permutation itself, bit for bit, and its
+    ``apply_gradients`` writes it into the parameters. A vector that has become NaN or inf is left to the inner update.
 
     Args:
       inner: the transformation that proposes the updates, learning rate included; Adam in the paper. ``laperm`` must
@@ -174,86 +206,72 @@ def laperm(
     def init(params: optax.Params) -> LaPermState:
         axes, _ = plan(params)
         sorted_init = map_by_path(
-            lambda path, leaf: _sorted_copy(path, leaf, axes[path]) if path in axes else optax.MaskedNode(), params
+            lambda path, leaf: sorted_copy(path, leaf, axes[path]) if path in axes else optax.MaskedNode(), params
         )
         return LaPermState(jnp.zeros([], jnp.int32), sorted_init, inner.init(params))
+
+    def inner_step(
+        grads: optax.Updates, state: LaPermState, params: optax.Params, extra_args: dict[str, Any]
+    ) -> tuple[optax.Updates, LaPermState]:
+        updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
+        return updates, LaPermState(optax.safe_increment(state.count), state.sorted_init, inner_state)
+
+    def landings(state: LaPermState, params: optax.Params) -> dict[str, LandFn]:
+        """Maps the path of each treated leaf to the function that says where its weights land at a sync."""
+        axes, resets = plan(params)
+        sorted_init = leaves_by_path(state.sorted_init)
+        if sorted_init.keys() != axes.keys():
+            raise ValueError(
+                f"the state holds the initial values of {names(sorted_init)}, and the rule treats {names(axes)} of "
+                "params: was the state made by init with these parameters?"
+            )
+        land: dict[str, LandFn] = {path: functools.partial(_reset, value=value) for path, value in resets.items()}
+        for path in axes:
+            land[path] = functools.partial(reconnect, sorted_init=sorted_init[path], axes=axes[path])
+        return land
+
+    def change_at_sync(
+        change: Callable[[str, jax.Array], jax.Array], paths: Collection[str], state: LaPermState, tree: optax.Params
+    ) -> optax.Params:
+        """Applies ``change(path, leaf)`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
+        treated = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
+        sync = lambda treated: {path: change(path, leaf) for path, leaf in treated.items()}
+        # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
+        treated = lax.cond(should_sync(state.count), sync, lambda treated: treated, treated)
+        return map_by_path(lambda path, leaf: treated.get(path, leaf), tree)
 
     def update(
         updates: optax.Updates, state: LaPermState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, LaPermState]:
         if params is None:
             raise ValueError(_NO_PARAMS_MESSAGE)
-        updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        count = optax.safe_increment(state.count)
+        updates, state = inner_step(updates, state, params, extra_args)
+        land, old = landings(state, params), leaves_by_path(params)
 
-        axes, resets = plan(params)
-        sorted_init, old = leaves_by_path(state.sorted_init), leaves_by_path(params)
-        if sorted_init.keys() != axes.keys():
-            raise ValueError(
-                f"the state holds the initial values of {_names(sorted_init)}, and the rule treats {_names(axes)} of "
-                "params: was the state made by init with these parameters?"
-            )
+        def widen(path: str, update: jax.Array) -> jax.Array:  # target - params needs the precision of params
+            dtype = jnp.promote_types(update.dtype, jnp.result_type(old[path])) if path in land else update.dtype
+            return update.astype(dtype)
 
-        def sync(treated: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            return {
-                path: _reset(update, old[path], resets[path])
-                if path in resets
-                else _sync(update, old[path], sorted_init[path], axes[path])
-                for path, update in treated.items()
-            }
+        def update_to_landing(path: str, update: jax.Array) -> jax.Array:
+            param = jnp.asarray(old[path], update.dtype)
+            current = (param + update).astype(jnp.result_type(old[path]))  # as optax.apply_updates makes it
+            target = land[path](current)
+            unchanged = (target == current) | jnp.isnan(current)  # non-finite vectors among them
+            return jnp.where(unchanged, update, target.astype(update.dtype) - param)
 
-        # A wider dtype where updates are narrower than parameters: target - params must not be rounded twice.
-        treated = {
-            path: update.astype(jnp.promote_types(update.dtype, old[path].dtype))
-            for path, update in leaves_by_path(updates).items()
-            if path in axes or path in resets
-        }
-        # "No sync" as the false branch: XLA on the CPU copied the updates when it was the true one.
-        treated = lax.cond(should_sync(count), sync, lambda treated: treated, treated)
-        updates = map_by_path(lambda path, update: treated.get(path, update), updates)
-        return updates, LaPermState(count, state.sorted_init, inner_state)
+        return change_at_sync(update_to_landing, land.keys(), state, map_by_path(widen, updates)), state
 
-    return LaPerm(init, update, fan_in_rule)
+    def apply_gradients(
+        grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
+    ) -> tuple[optax.Params, LaPermState]:
+        updates, opt_state = inner_step(grads, opt_state, params, extra_args)
+        land = landings(opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return change_at_sync(lambda path, weights: land[path](weights), land.keys(), opt_state, params), opt_state
+
+    return LaPerm(init, update, fan_in_rule, apply_gradients)
 
 
-def _sorted_copy(path: str, leaf: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
-    """Sorted initial vectors with the sharding of ``leaf``, in memory of their own (so that both can be donated)."""
-    result, finite = sort_vectors(leaf, axes), jnp.isfinite(leaf).all()
-    if isinstance(finite, jax.core.Tracer):
-        return result
-    if not finite:
-        raise ValueError(f"{path} holds NaN or inf: the initial weights must be finite")
-    return jax.device_put(result, leaf.sharding) if isinstance(leaf, jax.Array) and leaf.committed else result
-
-
-def _sync(update: jax.Array, param: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
-    """The update that lands on the permutation; vectors that the inner update makes non-finite keep the latter."""
-    param = param.astype(update.dtype)
-    current = (param + update).astype(sorted_init.dtype)  # as optax.apply_updates would make it
-    target = reconnect(current, sorted_init, axes).astype(update.dtype)
-    return jnp.where(finite_vectors(current, axes), target - param, update)
-
-
-def _reset(update: jax.Array, param: jax.Array, value: float) -> jax.Array:
-    """The update that lands on ``value``, but for elements that the inner update makes non-finite."""
-    param = param.astype(update.dtype)
-    return jnp.where(jnp.isfinite(param + update), value - param, update)
-
-
-def _merged_sorted_init(opt_state: optax.OptState) -> dict[str, jax.Array]:
-    """Collects the sorted initial values of every LaPermState in ``opt_state`` by path."""
-    is_laperm = lambda node: isinstance(node, LaPermState)
-    states = [node for node in jax.tree.leaves(opt_state, is_leaf=is_laperm) if is_laperm(node)]
-    if not states:
-        raise ValueError("opt_state holds no LaPermState: was it made by an optimizer that contains laperm?")
-    merged: dict[str, jax.Array] = {}
-    for state in states:
-        sorted_init = leaves_by_path(state.sorted_init)
-        if twice := merged.keys() & sorted_init.keys():
-            raise ValueError(f"two LaPermStates in opt_state hold the initial values of {_names(twice)}")
-        merged |= sorted_init
-    return merged
-
-
-def _names(paths: Iterable[str]) -> str:
-    return ", ".join(sorted(paths)) or "no leaf"
+def _reset(weights: jax.Array, value: float) -> jax.Array:
+    """Puts every finite element back to ``value``."""
+    return jnp.where(jnp.isfinite(weights), jnp.asarray(value, weights.dtype), weights)

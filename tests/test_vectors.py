@@ -102,7 +102,7 @@ def test_axes_that_do_not_fit_are_named(axes, message):
 def test_an_unknown_path_is_named_with_those_there_are():
     params = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
     with pytest.raises(
-        ValueError, match=r"fan_in_axes names 'dense/kernle'; the parameters are dense/bias, dense/kernel"
+        ValueError, match=r"fan_in_axes names dense/kernle; the parameters are dense/bias, dense/kernel"
     ):
         vector_axes({"dense/kernle": (0,)}, params)
 
