@@ -1,0 +1,239 @@
+"""Every fact of a training run in one object: its defaults, the paper's settings, and what is allowed."""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+DatasetName = Literal["digits", "mnist", "cifar10"]
+ModelName = Literal["mlp", "f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"]
+InnerName = Literal[
+    "adabelief",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "amsgrad",
+    "lamb",
+    "lion",
+    "momentum",
+    "muon",
+    "nadam",
+    "nesterov",
+    "radam",
+    "rmsprop",
+    "sgd",
+    "yogi",
+]
+ScheduleName = Literal["cosine", "constant", "exponential", "step"]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be run; the message names the value and says what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a network by reordering its random initial weights."""
+
+    preset: Literal["paper"] | None = None
+    """`paper` sets everything to the model's row of the paper's notebooks; other options given override it."""
+    dataset: DatasetName = "digits"
+    """Digits come with scikit-learn; the others are prepared once with `laperm data prepare NAME`."""
+    model: ModelName = "mlp"
+    """A multilayer perceptron, or a network of the paper."""
+    widths: tuple[int, ...] = (256, 256)
+    """Units of the hidden layers of the mlp."""
+    inner: InnerName = "adam"
+    """The Optax optimiser that proposes the updates."""
+    learning_rate: float = 2e-3
+    """Learning rate of the first step."""
+    schedule: ScheduleName = "cosine"
+    """Of the learning rate: cosine ends at zero, exponential decays after each epoch, step after --decay-epochs."""
+    decay_rate: tuple[float, ...] = (0.95,)
+    """Factor of a decay: one number, or one for each of --decay-epochs."""
+    decay_epochs: tuple[int, ...] = (10,)
+    """Of schedule step: one number for every so many epochs, or the epochs after which to decay."""
+    sync_period: int = 100
+    """k, the number of updates from one sync to the next."""
+    epochs: int | None = None
+    """Passes over the training images (if neither epochs nor steps are given: 60 of digits, 10 of the others)."""
+    steps: int | None = None
+    """Number of updates, instead of epochs."""
+    batch_size: int = 128
+    """Images in a batch."""
+    l2: float = 0.0
+    """Factor of the squared kernels in the loss; the output layer's is left out."""
+    augment: bool = False
+    """Transform training images at random, as the paper does for the model."""
+    keep: tuple[float, ...] = (1.0,)
+    """Share of weights not set to zero: one number for all kernels, or one for each (README: sparse networks)."""
+    init: str = "he_uniform"
+    """Initial kernels: a name as he_uniform, or name:number as normal:0.05 or shared:0.08."""
+    permute_biases: bool = False
+    """Reorder biases too, each as one vector."""
+    reset_batchnorm: bool = False
+    """Put scale and bias of BatchNorm back to 1 and 0 at every sync."""
+    reestimate_batchnorm: int = 0
+    """Training batches to measure BatchNorm statistics on before each evaluation."""
+    validation_size: int | None = None
+    """Training images held out to choose the model by (180 of digits, 5000 of the others)."""
+    seed: int = 0
+    """Of initial weights, data order, dropout and augmentation."""
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+    out: Path | None = None
+    """Folder for the results, as runs/NAME; nothing is written without it."""
+
+
+_F1 = TrainConfig(
+    preset="paper",
+    dataset="mnist",
+    model="f1",
+    batch_size=128,
+    epochs=10,
+    learning_rate=1e-3,
+    schedule="exponential",
+    decay_rate=(0.95,),
+    sync_period=250,
+    init="shared:0.08",
+    keep=(4 / 7,),
+)
+_CONV2 = TrainConfig(
+    preset="paper",
+    dataset="cifar10",
+    model="conv2",
+    batch_size=50,
+    epochs=125,
+    learning_rate=1e-3,
+    schedule="step",
+    decay_rate=(0.6,),
+    decay_epochs=(10,),
+    sync_period=1000,
+    augment=True,
+    l2=1e-4,
+)
+PAPER: dict[str, TrainConfig] = {
+    "f1": _F1,
+    "f2": replace(_F1, model="f2", epochs=25, l2=1e-4, init="shared:0.03", keep=(1 / 15, 1 / 7, 1 / 3)),
+    "conv2": _CONV2,
+    "conv4": replace(_CONV2, model="conv4"),
+    "conv7": TrainConfig(
+        preset="paper",
+        dataset="mnist",
+        model="conv7",
+        batch_size=50,
+        epochs=45,
+        learning_rate=1e-3,
+        schedule="exponential",
+        decay_rate=(0.95,),
+        sync_period=20,
+        augment=True,
+        permute_biases=True,
+    ),
+    "conv13": replace(_CONV2, model="conv13"),
+    "resnet50": replace(
+        _CONV2,
+        model="resnet50",
+        epochs=200,
+        decay_rate=(0.1, 0.1, 0.1, 0.5),
+        decay_epochs=(80, 120, 160, 180),
+        sync_period=800,
+    ),
+}
+
+
+def paper_preset(model: str) -> TrainConfig:
+    """The settings of the authors' notebook for a network (supplement and released code of Qiu & Suda, 2020).
+
+    Raises:
+      ConfigError: for a network the paper does not have.
+
+    Example:
+      >>> from laperm_jax.lab.config import paper_preset
+      >>> paper_preset("f1").init, paper_preset("f1").sync_period
+      ('shared:0.08', 250)
+    """
+    if model not in PAPER:
+        raise ConfigError(f"preset paper has no row for model {model}; it has {', '.join(PAPER)}")
+    return PAPER[model]
+
+
+_POSITIVE = "greater than 0", lambda value: 0 < value < math.inf
+_NOT_NEGATIVE = "0 or greater", lambda value: 0 <= value < math.inf
+_AT_LEAST_ONE = "1 or more", lambda value: value >= 1
+_SHARE = "greater than 0 and at most 1", lambda value: 0 < value <= 1
+_ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "widths": _AT_LEAST_ONE,
+    "learning_rate": _POSITIVE,
+    "decay_rate": _SHARE,
+    "decay_epochs": _AT_LEAST_ONE,
+    "sync_period": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),
+    "epochs": _AT_LEAST_ONE,
+    "steps": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),
+    "batch_size": _AT_LEAST_ONE,
+    "l2": _NOT_NEGATIVE,
+    "keep": _SHARE,
+    "reestimate_batchnorm": _NOT_NEGATIVE,
+    "validation_size": _AT_LEAST_ONE,
+    "seed": ("from 0 to 4294967295", lambda value: 0 <= value < 2**32),
+}
+
+
+def check(config: TrainConfig) -> None:
+    """Checks all that can be checked before the data are there.
+
+    Raises:
+      ConfigError: naming the first setting that is wrong, its value, and what is allowed.
+    """
+    for name, type_ in typing.get_type_hints(TrainConfig).items():
+        value = getattr(config, name)
+        choices = typing.get_args(type_) if typing.get_origin(type_) is Literal else ()
+        if choices and value not in choices:
+            raise ConfigError(f"{_option(name)} is {value}; there are {', '.join(map(str, choices))}")
+        rule, allowed = _ALLOWED.get(name, ("", lambda value: True))
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not allowed(number):
+                raise ConfigError(f"{_option(name)} is {number}; it must be {rule}")
+    if config.epochs is not None and config.steps is not None:
+        raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps} exclude each other; give one of them")
+    for name in ("decay_rate", "decay_epochs", "keep"):
+        if not getattr(config, name):
+            raise ConfigError(f"{_option(name)} needs at least one number")
+    if list(config.decay_epochs) != sorted(set(config.decay_epochs)):
+        raise ConfigError(f"--decay-epochs is {_listed(config.decay_epochs)}; the epochs must ascend")
+    if len(config.decay_rate) not in (1, len(config.decay_epochs)):
+        raise ConfigError(
+            f"--decay-rate is {_listed(config.decay_rate)}; give one number or one for each of the "
+            f"{len(config.decay_epochs)} --decay-epochs"
+        )
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fills in what depends on the dataset: epochs, where neither they nor steps are given, and the validation size."""
+    epochs, validation_size = (60, 180) if config.dataset == "digits" else (10, 5_000)
+    return replace(
+        config,
+        epochs=epochs if config.epochs is None and config.steps is None else config.epochs,
+        validation_size=validation_size if config.validation_size is None else config.validation_size,
+    )
+
+
+def as_json(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON holds them: tuples as lists, paths as strings."""
+    to_json = lambda value: (
+        list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    )
+    return {name: to_json(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return " ".join(map(str, values))

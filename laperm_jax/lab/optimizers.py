@@ -1,0 +1,63 @@
+"""Inner optimisers and learning-rate schedules by name."""
+
+from collections.abc import Callable
+
+import optax
+
+from laperm_jax.lab.config import InnerName, TrainConfig
+
+_KERAS_EPSILON = 1e-7  # the paper's Adam has its framework's epsilon
+
+INNER: dict[InnerName, Callable[[optax.Schedule], optax.GradientTransformation]] = {
+    "adam": lambda schedule: optax.adam(schedule, eps=_KERAS_EPSILON),
+    "adabelief": optax.adabelief,
+    "adafactor": optax.adafactor,
+    "adagrad": optax.adagrad,
+    "adamax": optax.adamax,
+    "adamw": optax.adamw,
+    "amsgrad": optax.amsgrad,
+    "lamb": optax.lamb,
+    "lion": optax.lion,
+    "momentum": lambda schedule: optax.sgd(schedule, momentum=0.9),
+    "muon": optax.contrib.muon,
+    "nadam": optax.nadam,
+    "nesterov": lambda schedule: optax.sgd(schedule, momentum=0.9, nesterov=True),
+    "radam": optax.radam,
+    "rmsprop": optax.rmsprop,
+    "sgd": optax.sgd,
+    "yogi": optax.yogi,
+}
+
+
+def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
+    """Learning rate as a function of the updates made.
+
+    Args:
+      config: the run.
+      total_steps: number of updates of the whole run.
+      steps_per_epoch: number of updates in an epoch; ``exponential`` and ``step`` change between epochs only.
+
+    Returns:
+      An Optax schedule.
+
+    Example:
+      >>> from laperm_jax.lab.config import paper_preset
+      >>> from laperm_jax.lab.optimizers import learning_rate_schedule
+      >>> schedule = learning_rate_schedule(paper_preset("resnet50"), 180_000, 900)
+      >>> [f"{float(schedule(900 * epoch)):.0e}" for epoch in (79, 80, 120, 160, 180)]
+      ['1e-03', '1e-04', '1e-05', '1e-06', '5e-07']
+    """
+    rate, decay_rate, decay_epochs = config.learning_rate, config.decay_rate, config.decay_epochs
+    match config.schedule:
+        case "cosine":
+            return optax.cosine_decay_schedule(rate, total_steps)
+        case "constant":
+            return optax.constant_schedule(rate)
+        case "exponential":
+            return optax.exponential_decay(rate, steps_per_epoch, decay_rate[0], staircase=True)
+        case "step" if len(decay_epochs) == 1:
+            return optax.exponential_decay(rate, steps_per_epoch * decay_epochs[0], decay_rate[0], staircase=True)
+        case "step":
+            factors = decay_rate if len(decay_rate) > 1 else decay_rate * len(decay_epochs)
+            boundaries = [epoch * steps_per_epoch for epoch in decay_epochs]
+            return optax.piecewise_constant_schedule(rate, dict(zip(boundaries, factors, strict=True)))

@@ -1,0 +1,83 @@
+"""Pictures of a run, drawn with matplotlib to files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+
+from laperm_jax._vectors import Axes
+from laperm_jax.lab.weights import Weights, weight_vectors
+
+RECONNECTED, FREE, INITIAL = "tab:blue", "tab:orange", "0.6"
+_MAX_KERNELS = 8
+_MAX_POINTS = 500
+
+
+def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draws the training loss, and the validation accuracies of reconnected and free weights, against epochs.
+
+    Args:
+      path: PNG to write.
+      records: as in ``metrics.jsonl``, one an epoch.
+      title: above the picture.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    column = lambda name: [record[name] for record in records]
+    left.plot(column("epoch"), column("train_loss"), color="black", marker=".")
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.plot(column("epoch"), column("val_accuracy_free"), color=FREE, marker=".", label="free weights")
+    right.plot(column("epoch"), column("val_accuracy"), color=RECONNECTED, marker=".", label="reconnected weights")
+    right.set(xlabel="epoch", ylabel="validation accuracy")
+    right.legend()
+    for panel in (left, right):
+        _tidy(panel)
+    figure.savefig(path, dpi=120)
+
+
+def profiles(path: Path, initial: Weights, free: Weights, final: Weights, axes: Mapping[str, Axes]) -> None:
+    """Draws weight profiles (Qiu & Suda, 2020): the vectors of each kernel, sorted and as they stand.
+
+    One row a kernel, the first eight. On the left the mean of the sorted vectors before training, after it, and of the
+    free weights; the first two coincide, since training has only reordered. On the right one vector as it stands,
+    before and after: the order is what was learnt.
+
+    Args:
+      path: PNG to write.
+      initial: weights before training.
+      free: weights after training, as the inner optimiser left them.
+      final: reconnected weights after training.
+      axes: path of each parameter that is reordered, to the axes of one vector.
+    """
+    shown = list(axes)[:_MAX_KERNELS]
+    figure = Figure(figsize=(9, 0.6 + 2.0 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), 2, squeeze=False)
+    for name, (left, right) in zip(shown, panels, strict=True):
+        before, freed, after = (weight_vectors(weights[name], axes[name]) for weights in (initial, free, final))
+        places = np.linspace(0, before.shape[1] - 1, min(before.shape[1], _MAX_POINTS)).astype(int)
+        mean_profile = lambda rows, places=places: np.sort(rows, axis=1).mean(axis=0)[places]
+        left.plot(places, mean_profile(freed), color=FREE, label="free")
+        left.plot(places, mean_profile(before), color=INITIAL, linewidth=4, label="initial")
+        left.plot(places, mean_profile(after), color=RECONNECTED, linewidth=1.5, label="reconnected")
+        left.set(ylabel=name, xlabel="rank")
+        # The vector of the largest spread: in a sparse or shared-value kernel some are all zero.
+        vector = before.std(axis=1).argmax()
+        right.plot(places, before[vector, places], ".", color=INITIAL, markersize=3, label="initial")
+        right.plot(places, after[vector, places], ".", color=RECONNECTED, markersize=3, label="reconnected")
+        right.set(xlabel="place")
+    panels[0, 0].set_title("mean of the sorted vectors")
+    panels[0, 1].set_title("one vector as it stands")
+    for panel in panels.flat:
+        _tidy(panel)
+    panels[0, 0].legend()
+    panels[0, 1].legend()
+    figure.savefig(path, dpi=120)
+
+
+def _tidy(panel: Panel) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.3)

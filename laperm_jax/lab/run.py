@@ -1,0 +1,172 @@
+"""A run from settings to summary: train, evaluate after every epoch, keep the best, prove the permutation."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import math
+import os
+import platform
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from laperm_jax.lab import data, weights
+from laperm_jax.lab.config import TrainConfig, check, resolve
+from laperm_jax.lab.loop import Loop, heard_interrupt
+from laperm_jax.lab.run_folder import RunFolder, check_new
+from laperm_jax.lab.training import Trainer, TrainState, Tree
+
+Summary = dict[str, Any]
+
+
+class Snapshot(NamedTuple):
+    """Weights at the end of an epoch, and what they score on the validation images.
+
+    The BatchNorm statistics are those that each set of weights was evaluated with.
+    """
+
+    epoch: int
+    params: Tree
+    batch_stats: Tree
+    val_accuracy: float
+    free_params: Tree
+    free_batch_stats: Tree
+    val_accuracy_free: float
+
+
+def train(config: TrainConfig, console: Console | None = None) -> Summary:
+    """Trains a network as the settings say.
+
+    The model is chosen by the validation accuracy of its reconnected weights, of equal epochs the later; the test
+    images are looked at once, for the chosen one. Ctrl-C ends the run early and in order; a second one at once.
+
+    Args:
+      config: settings.
+      console: where to report; nowhere if None.
+
+    Returns:
+      What ``summary.json`` holds. Accuracies are shares. ``status`` is ``finished``, ``interrupted`` or ``diverged``:
+      then the loss of update number ``steps + 1`` was not finite.
+
+    Raises:
+      ConfigError: for settings that cannot be run, and if the dataset is not prepared.
+
+    Example:
+      >>> from laperm_jax.lab.config import TrainConfig
+      >>> from laperm_jax.lab.run import train
+      >>> summary = train(TrainConfig(widths=(32,), epochs=2, sync_period=5))
+      >>> summary["status"], summary["exact_vectors"], summary["total_vectors"]
+      ('finished', 42, 42)
+    """
+    check(config)
+    config = resolve(config)
+    if config.out:
+        check_new(config.out)
+    trainer = Trainer(config, data.load(config.dataset, config.data_dir))
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(RunFolder(config.out, config)) if config.out else None
+        loop, best = _fit(trainer, folder, console or Console(quiet=True))
+        initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
+        final = weights.to_numpy(best.params)
+        exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
+        summary = {
+            "status": loop.status,
+            "dataset": config.dataset,
+            "model": config.model,
+            "inner": config.inner,
+            "sync_period": config.sync_period,
+            "seed": config.seed,
+            "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
+            "steps": loop.step,
+            "syncs": loop.step // config.sync_period,
+            "best_epoch": best.epoch,
+            "val_accuracy": best.val_accuracy,
+            "val_accuracy_free": best.val_accuracy_free,
+            "test_accuracy": trainer.accuracy(best.params, best.batch_stats, trainer.test),
+            "test_accuracy_free": trainer.accuracy(best.free_params, best.free_batch_stats, trainer.test),
+            "exact_vectors": exact,
+            "total_vectors": total,
+            "params_sha256": weights.sha256(final),
+            "train_seconds": loop.train_seconds,
+            "compile_seconds": loop.compile_seconds,
+            "examples_per_second": loop.step * config.batch_size / max(loop.train_seconds, 1e-9),
+            **environment(),
+        }
+        if folder:
+            batch_stats = weights.to_numpy(best.batch_stats)
+            folder.finish(summary, initial=initial, free=free, final=final | batch_stats, axes=trainer.axes)
+    return summary
+
+
+def environment() -> Summary:
+    """Date, device and versions, for every result that is written down."""
+    device = jax.devices()[0]
+    packages = ("laperm-jax", "jax", "jaxlib", "optax", "flax", "numpy")
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": f"{device.device_kind}, {os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+    }
+
+
+def _fit(trainer: Trainer, folder: RunFolder | None, console: Console) -> tuple[Loop, Snapshot]:
+    """Trains to the end, to a Ctrl-C, or to a loss that is not finite; returns the loop and the best snapshot."""
+    best = None
+    with _progress_bar(console) as progress, heard_interrupt() as interrupted:
+        bar = progress.add_task("compiling", total=trainer.total_steps)
+        loop = Loop(trainer, interrupted, lambda step: progress.update(bar, completed=step, description="training"))
+        while loop.status == "running":
+            epoch = loop.step // trainer.steps_per_epoch + 1
+            losses = loop.run_epoch()
+            if loop.diverged:
+                break
+            snapshot = _snapshot(trainer, loop.state, epoch)
+            if best is None or snapshot.val_accuracy >= best.val_accuracy:
+                best = snapshot
+            record = {
+                "epoch": epoch,
+                "step": loop.step,
+                "learning_rate": float(trainer.learning_rate(loop.step - 1)),
+                "train_loss": float(losses.mean()),
+                "val_accuracy": snapshot.val_accuracy,
+                "val_accuracy_free": snapshot.val_accuracy_free,
+                "train_seconds": loop.train_seconds,
+            }
+            console.print(
+                f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "
+                f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
+                soft_wrap=True,
+            )
+            if folder:
+                folder.add_epoch(record, loop.state)
+    # Nothing good but the start, if the first epoch did not come to its end.
+    return loop, best or _snapshot(trainer, trainer.init_state(), epoch=0)
+
+
+def _snapshot(trainer: Trainer, state: TrainState, epoch: int) -> Snapshot:
+    # Copies: the arrays of the state are donated to the next update, and a leaf that is not reordered is one of them.
+    free = jax.tree.map(jnp.copy, state.params)
+    reconnected = jax.tree.map(jnp.copy, trainer.reconnected_params(state.opt_state, state.params))
+    stats, free_stats = (
+        jax.tree.map(jnp.copy, trainer.reestimated(params, state.batch_stats)) for params in (reconnected, free)
+    )
+    return Snapshot(
+        epoch,
+        reconnected,
+        stats,
+        trainer.accuracy(reconnected, stats, trainer.validation),
+        free,
+        free_stats,
+        trainer.accuracy(free, free_stats, trainer.validation),
+    )
+
+
+def _progress_bar(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

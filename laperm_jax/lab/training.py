@@ -1,0 +1,240 @@
+"""The training itself: pure functions of a state, compiled once, over data that sit on the device."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+
+from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset
+from laperm_jax._paths import leaves_by_path
+from laperm_jax._vectors import Axes, vector_axes
+from laperm_jax.lab import augmentation, initialization, models, optimizers
+from laperm_jax.lab.config import ConfigError, TrainConfig
+from laperm_jax.lab.data import Dataset, Split, hold_out
+
+Tree = dict[str, Any]
+
+_EVALUATION_BATCH = 100
+_RAW_PIXELS = ("conv2", "conv4", "conv13")  # the paper feeds them 0 to 255
+
+
+class TrainState(NamedTuple):
+    """What an update changes; the number of updates made is ``opt_state.count``.
+
+    Attributes:
+      params: current ("free") parameters.
+      batch_stats: running means and variances of BatchNorm; empty without it.
+      opt_state: state of LaPerm.
+    """
+
+    params: Tree
+    batch_stats: Tree
+    opt_state: LaPermState
+
+
+class Batch(NamedTuple):
+    """Images uint8 ``(n, height, width, channels)`` and labels int32 ``(n,)``, -1 where there is no image."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class Trainer:
+    """A network, its data on the device, its optimiser, and the compiled functions that train and evaluate it.
+
+    Attributes:
+      train, validation, test: the data.
+      steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
+      initial_params: parameters before training.
+      axes: path of each parameter that is reordered, to the axes of one weight vector.
+      optimizer: the LaPerm transform.
+      learning_rate: schedule, a function of the updates made.
+
+    Args:
+      config: settings, checked and resolved (:mod:`laperm_jax.lab.config`).
+      dataset: the data; validation images are held out of its training split.
+
+    Raises:
+      ConfigError: if settings, network and data do not fit together.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset):
+        validation_size = config.validation_size or 0
+        _check_sizes(config, validation_size, len(dataset.train))
+        train, validation = hold_out(dataset.train, validation_size)
+        self.config = config
+        self.train = Batch(jnp.asarray(train.images), jnp.asarray(train.labels))
+        self.validation, self.test = _whole_batches(validation), _whole_batches(dataset.test)
+        self.steps_per_epoch = len(train) // config.batch_size
+        self.total_steps = config.steps or self.steps_per_epoch * (config.epochs or 0)
+
+        self._scale = 1.0 if config.model in _RAW_PIXELS else 1 / dataset.max_pixel
+        # The mean of all training images, as in the paper, those held out for validation included.
+        self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model == "resnet50" else 0.0
+
+        init_key, self._order_key, self._update_key = jax.random.split(jax.random.key(config.seed), 3)
+        model = _build_model(config, train.images.shape[1:], init_key)
+        self._graph = nnx.graphdef(model)
+        params, batch_stats = (nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat))
+        if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
+            option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
+            raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
+        self.initial_params, self._initial_batch_stats = params, batch_stats
+        self.axes = _treated_axes(params, config.permute_biases)
+        self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
+        self.optimizer = laperm(
+            optimizers.INNER[config.inner](self.learning_rate),
+            config.sync_period,
+            fan_in_axes=self.axes,
+            reset_values=norm_reset(params) if config.reset_batchnorm else None,
+        )
+        self.shuffle = jax.jit(self._shuffle)
+        self.run = jax.jit(self._run, donate_argnums=0)
+        self.reconnected_params = jax.jit(self.optimizer.reconnected_params)
+        self._counts = jax.jit(self._count_right)
+        self._measure = jax.jit(self._measure_batch_stats)
+
+    def init_state(self) -> TrainState:
+        """Makes the state before the first update, in memory of its own."""
+        params, batch_stats = jax.tree.map(jnp.copy, (self.initial_params, self._initial_batch_stats))
+        return TrainState(params, batch_stats, self.optimizer.init(params))
+
+    def accuracy(self, params: Tree, batch_stats: Tree, data: Batch) -> float:
+        """Share of images classified right, in evaluation mode."""
+        right, total = self._counts(params, batch_stats, data)
+        return int(right) / int(total)
+
+    def reestimated(self, params: Tree, batch_stats: Tree) -> Tree:
+        """BatchNorm statistics measured with these parameters, where the settings ask for it; else those given.
+
+        Running statistics describe the weights before a sync, which moves all of them at once. Means and variances of
+        ``reestimate_batchnorm`` training batches are averaged instead, without dropout or augmentation.
+        """
+        return self._measure(params, batch_stats, self.train) if self.config.reestimate_batchnorm else batch_stats
+
+    def _shuffle(self, epoch: jax.Array) -> jax.Array:
+        """Indices of training images for an epoch, counted from 0: int32 ``(steps_per_epoch, batch)``."""
+        order = jax.random.permutation(jax.random.fold_in(self._order_key, epoch), len(self.train.labels))
+        used = self.steps_per_epoch * self.config.batch_size
+        return order[:used].reshape(self.steps_per_epoch, self.config.batch_size)
+
+    def _run(
+        self, state: TrainState, data: Batch, order: jax.Array, start: jax.Array, stop: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        """Makes the updates ``start`` to ``stop - 1`` of an epoch, or fewer: it stops at a loss that is not finite.
+
+        The bounds are traced, so that one program serves pieces of any length; a loop on the device costs nothing per
+        update. ``state`` is donated. Returns the new state and the losses ``(steps_per_epoch,)``, 0 outside the piece.
+        """
+
+        def unfinished(carry: tuple[Any, ...]) -> jax.Array:
+            step, loss, *_ = carry
+            return (step < stop) & jnp.isfinite(loss)
+
+        def update(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            step, _, state, losses = carry
+            state, loss = self._update(state, Batch(data.images[order[step]], data.labels[order[step]]))
+            return step + 1, loss, state, losses.at[step].set(loss)
+
+        _, _, state, losses = lax.while_loop(
+            unfinished, update, (start, jnp.float32(0), state, jnp.zeros(self.steps_per_epoch, jnp.float32))
+        )
+        return state, losses
+
+    def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(self._update_key, state.opt_state.count))
+        images = batch.images.astype(jnp.float32)
+        if self.config.augment:
+            ranges = augmentation.choose(self.config.dataset, self.config.model)
+            images = augmentation.augment(images, augment_key, ranges)
+
+        def loss_fn(params: Tree) -> tuple[jax.Array, Tree]:
+            model = nnx.merge(self._graph, params, state.batch_stats)
+            logits = model(self._preprocess(images), nnx.Rngs(dropout_key))
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+            if self.config.l2:
+                loss += self.config.l2 * _squared_kernels(params)
+            return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+        (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        params, opt_state = self.optimizer.apply_gradients(grads, state.opt_state, state.params)
+        return TrainState(params, batch_stats, opt_state), loss
+
+    def _preprocess(self, images: jax.Array) -> jax.Array:
+        return images.astype(jnp.float32) * self._scale - jnp.asarray(self._mean_image, jnp.float32)
+
+    def _count_right(self, params: Tree, batch_stats: Tree, data: Batch) -> tuple[jax.Array, jax.Array]:
+        model = nnx.merge(self._graph, params, batch_stats)
+        model = nnx.with_attributes(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+
+        def count(right: jax.Array, batch: Batch) -> tuple[jax.Array, None]:
+            predictions = model(self._preprocess(batch.images)).argmax(axis=-1)
+            return right + jnp.sum(predictions == batch.labels), None
+
+        batches = jax.tree.map(lambda x: x.reshape(-1, _EVALUATION_BATCH, *x.shape[1:]), data)
+        right, _ = lax.scan(count, jnp.int32(0), batches)
+        return right, jnp.sum(data.labels >= 0)
+
+    def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Batch) -> Tree:
+        def measure(batch: jax.Array) -> Tree:
+            model = nnx.merge(self._graph, params, batch_stats)
+            model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
+            model = nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0)
+            model(self._preprocess(data.images[batch]))
+            return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+        order = jax.random.permutation(self._order_key, len(data.labels))
+        batches = order[: self.config.reestimate_batchnorm * self.config.batch_size].reshape(-1, self.config.batch_size)
+        return jax.tree.map(lambda stats: stats.mean(axis=0), lax.map(measure, batches))
+
+
+def _check_sizes(config: TrainConfig, validation_size: int, images: int) -> None:
+    if validation_size >= images:
+        raise ConfigError(f"--validation-size is {validation_size}; it must be less than the {images} training images")
+    images -= validation_size
+    if config.batch_size > images:
+        raise ConfigError(f"--batch-size is {config.batch_size}; it must be at most the {images} training images")
+    if config.reestimate_batchnorm > (batches := images // config.batch_size):
+        raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
+
+
+def _build_model(config: TrainConfig, image_shape: tuple[int, ...], key: jax.Array) -> nnx.Module:
+    try:
+        kernels = models.count_kernels(config.model, image_shape, config.widths)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    inits = initialization.kernel_inits(config.init, config.keep, kernels)
+    make = lambda key: models.build(
+        config.model, image_shape, widths=config.widths, kernel_init=inits.__getitem__, rngs=nnx.Rngs(key)
+    )
+    return nnx.jit(make)(key)
+
+
+def _treated_axes(params: Tree, permute_biases: bool) -> dict[str, Axes]:
+    """Every kernel; and biases too, where asked for, but those of normalisation layers."""
+    axes = vector_axes(flax_fan_in, params)
+    if permute_biases:
+        norm_leaves = norm_reset(params)
+        axes |= {path: (0,) for path in leaves_by_path(params) if path.endswith("bias") and path not in norm_leaves}
+    return axes
+
+
+def _squared_kernels(params: Tree) -> jax.Array:
+    """Sum of the squares of all kernels but the output layer's."""
+    kernels = [
+        leaf
+        for path, leaf in leaves_by_path(params).items()
+        if path.endswith("kernel") and not path.startswith(models.OUTPUT)
+    ]
+    return sum((jnp.sum(jnp.square(kernel)) for kernel in kernels), start=jnp.float32(0))
+
+
+def _whole_batches(split: Split) -> Batch:
+    """Fills a split up to a multiple of the evaluation batch with images that count nowhere: their label is -1."""
+    missing = -len(split) % _EVALUATION_BATCH
+    images = np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    return Batch(jnp.asarray(images), jnp.asarray(np.pad(split.labels, (0, missing), constant_values=-1)))
