@@ -58,13 +58,13 @@ class TrainConfig:
     """Factor of a decay: one number, or one for each of --decay-epochs."""
     decay_epochs: tuple[int, ...] = (10,)
     """Of schedule step: one number for every so many epochs, or the epochs after which to decay."""
-    sync_period: int = 100
+    sync_period: int = 50
     """k, the number of updates from one sync to the next."""
     epochs: int | None = None
     """Passes over the training images (if neither epochs nor steps are given: 60 of digits, 10 of the others)."""
     steps: int | None = None
     """Number of updates, instead of epochs."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Images in a batch."""
     l2: float = 0.0
     """Factor of the squared kernels in the loss; the output layer's is left out."""

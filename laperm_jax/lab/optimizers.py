@@ -9,10 +9,10 @@ from laperm_jax.lab.config import InnerName, TrainConfig
 _KERAS_EPSILON = 1e-7  # the paper's Adam has its framework's epsilon
 
 INNER: dict[InnerName, Callable[[optax.Schedule], optax.GradientTransformation]] = {
-    "adam": lambda schedule: optax.adam(schedule, eps=_KERAS_EPSILON),
     "adabelief": optax.adabelief,
     "adafactor": optax.adafactor,
     "adagrad": optax.adagrad,
+    "adam": lambda schedule: optax.adam(schedule, eps=_KERAS_EPSILON),
     "adamax": optax.adamax,
     "adamw": optax.adamw,
     "amsgrad": optax.amsgrad,

@@ -60,21 +60,20 @@ def profiles(path: Path, initial: Weights, free: Weights, final: Weights, axes: 
         before, freed, after = (weight_vectors(weights[name], axes[name]) for weights in (initial, free, final))
         places = np.linspace(0, before.shape[1] - 1, min(before.shape[1], _MAX_POINTS)).astype(int)
         mean_profile = lambda rows, places=places: np.sort(rows, axis=1).mean(axis=0)[places]
-        left.plot(places, mean_profile(freed), color=FREE, label="free")
-        left.plot(places, mean_profile(before), color=INITIAL, linewidth=4, label="initial")
-        left.plot(places, mean_profile(after), color=RECONNECTED, linewidth=1.5, label="reconnected")
+        left.plot(places, mean_profile(before), color=INITIAL, linewidth=5, label="initial")
+        left.plot(places, mean_profile(after), color=RECONNECTED, label="reconnected")
+        left.plot(places, mean_profile(freed), color=FREE, linestyle=":", label="free")
         left.set(ylabel=name, xlabel="rank")
         # The vector of the largest spread: in a sparse or shared-value kernel some are all zero.
         vector = before.std(axis=1).argmax()
-        right.plot(places, before[vector, places], ".", color=INITIAL, markersize=3, label="initial")
-        right.plot(places, after[vector, places], ".", color=RECONNECTED, markersize=3, label="reconnected")
+        right.plot(places, before[vector, places], ".", color=INITIAL, markersize=3)
+        right.plot(places, after[vector, places], ".", color=RECONNECTED, markersize=3)
         right.set(xlabel="place")
     panels[0, 0].set_title("mean of the sorted vectors")
     panels[0, 1].set_title("one vector as it stands")
     for panel in panels.flat:
         _tidy(panel)
-    panels[0, 0].legend()
-    panels[0, 1].legend()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
 
 

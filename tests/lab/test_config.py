@@ -1,0 +1,89 @@
+"""Settings: what is allowed, the paper's rows, and JSON."""
+
+import dataclasses
+import json
+import typing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from laperm_jax.lab import config as config_module
+from laperm_jax.lab.config import PAPER, ConfigError, TrainConfig, as_json, check, paper_preset, resolve
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "imagenet"}, "--dataset is imagenet; there are digits, mnist, cifar10"),
+        ({"model": "vgg"}, "--model is vgg; there are mlp, f1"),
+        ({"inner": "sgdd"}, "--inner is sgdd; there are adabelief"),
+        ({"schedule": "linear"}, "--schedule is linear; there are cosine, constant, exponential, step"),
+        ({"widths": (16, 0)}, "--widths is 0; it must be 1 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0; it must be greater than 0"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"learning_rate": float("inf")}, "--learning-rate is inf"),
+        ({"decay_rate": (1.5,)}, "--decay-rate is 1.5; it must be greater than 0 and at most 1"),
+        ({"decay_rate": ()}, "--decay-rate needs at least one number"),
+        ({"decay_epochs": (0,)}, "--decay-epochs is 0"),
+        ({"decay_epochs": (5, 3)}, "--decay-epochs is 5 3; the epochs must ascend"),
+        ({"decay_epochs": (5, 7, 9), "decay_rate": (0.1, 0.2)}, "one for each of the 3 --decay-epochs"),
+        ({"sync_period": 0}, "--sync-period is 0; it must be from 1 to 2147483647"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"steps": -2}, "--steps is -2"),
+        ({"epochs": 1, "steps": 1}, "--epochs 1 and --steps 1 exclude each other"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"l2": -1e-4}, "--l2 is -0.0001; it must be 0 or greater"),
+        ({"keep": (0.5, 0.0)}, "--keep is 0.0"),
+        ({"keep": ()}, "--keep needs at least one number"),
+        ({"reestimate_batchnorm": -1}, "--reestimate-batchnorm is -1"),
+        ({"validation_size": 0}, "--validation-size is 0"),
+        ({"seed": 2**32}, "--seed is 4294967296; it must be from 0 to 4294967295"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(settings, message):
+    with pytest.raises(ConfigError) as error:
+        check(replace(TrainConfig(), **settings))
+    assert message in str(error.value)
+
+
+def test_every_number_has_a_range():
+    """A new setting cannot be forgotten: whatever is a number is checked."""
+    hints = typing.get_type_hints(TrainConfig)
+    numeric = {name for name, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}}
+    assert numeric == set(config_module._ALLOWED)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), *PAPER.values()], ids=["defaults", *PAPER])
+def test_defaults_and_the_papers_rows_are_allowed(config):
+    check(config)
+    check(resolve(config))
+
+
+def test_the_papers_rows():
+    """Spot checks against the table of the authors' notebooks."""
+    assert set(PAPER) == set(typing.get_args(config_module.ModelName)) - {"mlp"}
+    assert all(config.model == name and config.preset == "paper" for name, config in PAPER.items())
+    networks = ("f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50")
+    assert [PAPER[name].sync_period for name in networks] == [250, 250, 1000, 1000, 20, 1000, 800]
+    assert [PAPER[name].epochs for name in networks] == [10, 25, 125, 125, 45, 125, 200]
+    assert [name for name, config in PAPER.items() if config.permute_biases] == ["conv7"]
+    assert [name for name, config in PAPER.items() if not config.augment] == ["f1", "f2"]
+    assert paper_preset("f2").keep == (1 / 15, 1 / 7, 1 / 3)
+    with pytest.raises(ConfigError, match="preset paper has no row for model mlp; it has f1"):
+        paper_preset("mlp")
+
+
+def test_resolve_fills_in_what_depends_on_the_dataset():
+    digits, mnist = resolve(TrainConfig()), resolve(TrainConfig(dataset="mnist"))
+    assert (digits.epochs, digits.validation_size) == (60, 180)
+    assert (mnist.epochs, mnist.validation_size) == (10, 5000)
+    assert resolve(TrainConfig(steps=7)).epochs is None
+    assert resolve(TrainConfig(epochs=3, validation_size=9)) == TrainConfig(epochs=3, validation_size=9)
+
+
+def test_json_holds_every_setting():
+    config = TrainConfig(keep=(0.5, 0.25), out=Path("runs/x"))
+    content = json.loads(json.dumps(as_json(config)))
+    assert content.keys() == {field.name for field in dataclasses.fields(TrainConfig)}
+    assert (content["keep"], content["out"], content["data_dir"]) == ([0.5, 0.25], "runs/x", None)

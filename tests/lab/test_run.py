@@ -1,0 +1,201 @@
+"""A whole run: summary, choice of the model, files, and how it ends."""
+
+import dataclasses
+import json
+import signal
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from laperm_jax._paths import leaves_by_path
+from laperm_jax.lab import data, optimizers, weights
+from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.loop import Loop, heard_interrupt
+from laperm_jax.lab.run import train
+from laperm_jax.lab.training import Trainer
+
+QUICK = TrainConfig(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)
+SUMMARY_KEYS = {
+    *("dataset", "model", "inner", "sync_period", "seed", "epochs", "steps", "syncs", "test_accuracy", "status"),
+    *("test_accuracy_free", "val_accuracy", "exact_vectors", "total_vectors", "params_sha256", "train_seconds"),
+    *("examples_per_second", "device", "versions", "best_epoch", "val_accuracy_free", "compile_seconds", "date"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "nested" / "quick"
+    return path, train(dataclasses.replace(QUICK, out=path))
+
+
+def test_the_summary_says_what_was_done(folder):
+    path, summary = folder
+    assert summary.keys() == SUMMARY_KEYS
+    assert json.loads((path / "summary.json").read_text()) == summary
+    assert (summary["epochs"], summary["steps"], summary["syncs"], summary["status"]) == (3, 57, 5, "finished")
+    assert summary["exact_vectors"] == summary["total_vectors"] == 26
+    assert 0.5 < summary["test_accuracy"] <= 1
+    assert summary["examples_per_second"] == pytest.approx(57 * 64 / summary["train_seconds"])
+    assert summary["versions"]["jax"] == jax.__version__
+
+
+def test_the_metrics_have_a_line_an_epoch_and_the_best_is_chosen(folder):
+    path, summary = folder
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["step"]) for record in records] == [(1, 19), (2, 38), (3, 57)]
+    best = max(records, key=lambda record: (record["val_accuracy"], record["epoch"]))
+    assert summary["best_epoch"] == best["epoch"]
+    assert summary["val_accuracy"] == best["val_accuracy"]
+    assert summary["val_accuracy_free"] == best["val_accuracy_free"]
+
+
+def test_the_weights_are_those_of_the_summary(folder):
+    path, summary = folder
+    params = load_file(path / "weights.safetensors")
+    assert weights.sha256(params) == summary["params_sha256"]
+    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    tree = {layer: {leaf: params[f"{layer}/{leaf}"] for leaf in ("kernel", "bias")} for layer in ("dense1", "output")}
+    assert trainer.accuracy(tree, {}, trainer.test) == summary["test_accuracy"]
+    initial = weights.to_numpy(trainer.initial_params)
+    assert weights.count_exact_vectors(initial, params, trainer.axes) == (26, 26)
+
+
+def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
+    path, summary = folder
+    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    template = jax.eval_shape(trainer.init_state)
+    with ocp.CheckpointManager((path / "checkpoints").absolute()) as manager:
+        assert set(manager.all_steps()) == {57, summary["best_epoch"] * 19}
+        last = manager.restore(57, args=ocp.args.StandardRestore(template))
+    state = trainer.init_state()
+    for epoch in range(3):
+        state, _ = trainer.run(
+            state, trainer.train, trainer.shuffle(np.int32(epoch)), np.int32(0), np.int32(trainer.steps_per_epoch)
+        )
+    assert leaves_by_path(last).keys() == leaves_by_path(state).keys()
+    for ours, theirs in zip(jax.tree.leaves(last), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_pictures_events_and_config(folder):
+    path, _ = folder
+    assert {file.name for file in path.iterdir()} == {
+        *("config.json", "metrics.jsonl", "summary.json", "weights.safetensors"),
+        *("curves.png", "profiles.png", "events", "checkpoints"),
+    }
+    for picture in ("curves.png", "profiles.png"):
+        assert (path / picture).read_bytes().startswith(b"\x89PNG")
+    (events,) = (path / "events").iterdir()
+    assert all(tag in events.read_bytes() for tag in (b"train_loss", b"val_accuracy_free", b"learning_rate"))
+    config = json.loads((path / "config.json").read_text())
+    assert (config["widths"], config["validation_size"], config["epochs"]) == ([16], 180, 3)
+
+
+def test_the_same_seed_gives_the_same_bits(folder):
+    _, summary = folder
+    assert train(QUICK)["params_sha256"] == summary["params_sha256"]
+    assert train(dataclasses.replace(QUICK, seed=1))["params_sha256"] != summary["params_sha256"]
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(folder, tmp_path):
+    path, _ = folder
+    before = (path / "summary.json").read_text()
+    with pytest.raises(ConfigError, match="already holds a run or other files; name a new folder"):
+        train(dataclasses.replace(QUICK, out=path))
+    assert (path / "summary.json").read_text() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        train(dataclasses.replace(QUICK, out=tmp_path / "file"))
+
+
+def test_nothing_is_left_behind_where_the_settings_are_wrong(tmp_path):
+    with pytest.raises(ConfigError):
+        train(dataclasses.replace(QUICK, model="conv13", out=tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_with_batchnorm_keeps_its_statistics(tmp_path):
+    config = TrainConfig(
+        model="conv2", steps=3, sync_period=2, batch_size=16, reestimate_batchnorm=2, out=tmp_path / "r"
+    )
+    summary = train(config)
+    saved = load_file(tmp_path / "r" / "weights.safetensors")
+    assert {"norm1/mean", "norm1/var", "norm1/scale", "conv1/kernel"} <= saved.keys()
+    assert summary["exact_vectors"] == summary["total_vectors"] == 64 + 64 + 256 + 256 + 10
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
+    config = dataclasses.replace(QUICK, inner="sgd", learning_rate=1e30, schedule="constant", out=tmp_path / "r")
+    summary = train(config)
+    assert summary["status"] == "diverged"
+    assert (summary["best_epoch"], summary["epochs"]) == (0, 1)
+    saved = load_file(tmp_path / "r" / "weights.safetensors")
+    assert all(np.isfinite(array).all() for array in saved.values())
+    assert summary["exact_vectors"] == summary["total_vectors"]
+    assert (tmp_path / "r" / "summary.json").exists()
+
+
+def test_divergence_after_a_good_epoch_keeps_that_epoch(monkeypatch):
+    """The learning rate explodes in the second epoch."""
+    schedule = lambda *_: lambda count: jax.numpy.where(count < 25, 0.3, 1e30)
+    monkeypatch.setattr(optimizers, "learning_rate_schedule", schedule)
+    summary = train(dataclasses.replace(QUICK, inner="sgd"))
+    assert (summary["status"], summary["best_epoch"]) == ("diverged", 1)
+    assert 25 <= summary["steps"] < 38
+    assert summary["test_accuracy"] > 0.2
+
+
+def test_an_interrupt_ends_the_run_in_order(tmp_path, monkeypatch):
+    """Ctrl-C in the second epoch: the run stops there, is evaluated, and all its files are written."""
+    run_epoch = Loop.run_epoch
+
+    def interrupted_in_the_second(loop):
+        if loop.step:
+            signal.raise_signal(signal.SIGINT)
+        return run_epoch(loop)
+
+    monkeypatch.setattr(Loop, "run_epoch", interrupted_in_the_second)
+    summary = train(dataclasses.replace(QUICK, out=tmp_path / "r"))
+    assert summary["status"] == "interrupted"
+    assert 19 < summary["steps"] < 57
+    assert summary["exact_vectors"] == summary["total_vectors"] == 26
+    assert {"summary.json", "weights.safetensors", "curves.png"} <= {file.name for file in (tmp_path / "r").iterdir()}
+    assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_second_interrupt_is_raised():
+    with heard_interrupt() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_in_another_thread_leaves_signals_alone():
+    result = {}
+    thread = threading.Thread(target=lambda: result.update(train(dataclasses.replace(QUICK, epochs=1))))
+    thread.start()
+    thread.join()
+    assert result["status"] == "finished"
+
+
+def test_it_reports_to_a_console(capsys):
+    train(dataclasses.replace(QUICK, epochs=2), Console(width=80))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all("reconnected" in line and "free" in line for line in lines)
+    assert lines[1].startswith("epoch   2  loss ")
+
+
+def test_no_out_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(dataclasses.replace(QUICK, epochs=1))
+    assert not list(Path().iterdir())

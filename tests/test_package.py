@@ -1,0 +1,44 @@
+"""What `import laperm_jax` brings along, and what it offers."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import laperm_jax
+
+PUBLIC = {
+    *("laperm", "LaPerm", "LaPermState", "sort_vectors", "reconnect", "matrix_fan_in", "all_fan_in", "flax_fan_in"),
+    *("path_fan_in", "norm_reset", "every", "at_steps", "initializers"),
+}
+
+
+def test_public_names():
+    assert {name for name in dir(laperm_jax) if not name.startswith("_")} - {"cli", "lab"} == PUBLIC
+    assert all(getattr(laperm_jax, name).__doc__ for name in PUBLIC)
+
+
+def test_version():
+    assert laperm_jax.__version__ == importlib.metadata.version("laperm-jax")
+
+
+def test_the_core_imports_jax_and_optax_and_nothing_else_of_the_extras():
+    heavy = [
+        "flax",
+        "tensorflow_datasets",
+        "orbax",
+        "matplotlib",
+        "rich",
+        "tyro",
+        "sklearn",
+        "safetensors",
+        "tensorboardX",
+    ]
+    code = f"import sys, laperm_jax; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_without_the_extra_the_command_says_what_to_install():
+    code = "import sys; sys.modules['tyro'] = None; import laperm_jax.cli"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "the command `laperm` needs tyro: install laperm-jax[lab]\n"
