@@ -80,10 +80,9 @@ def _train(config: TrainConfig, console: Console) -> int:
         f"test accuracy {summary['test_accuracy']:.2%} reconnected, {summary['test_accuracy_free']:.2%} free, of epoch "
         f"{summary['best_epoch']}, chosen by validation"
     )
-    console.print(
-        f"{summary['exact_vectors']} of {summary['total_vectors']} weight vectors are exact permutations of their "
-        "initial values"
-    )
+    if config.sync_period:
+        vectors = f"{summary['exact_vectors']} of {summary['total_vectors']} weight vectors"
+        console.print(f"{vectors} are exact permutations of their initial values")
     rate = f"{summary['examples_per_second']:,.0f} examples a second"
     console.print(f"{summary['steps']} updates, {summary['syncs']} syncs, {summary['train_seconds']:.1f} s, {rate}")
     console.print(f"results in {config.out}" if config.out else "nothing was written: --out runs/NAME keeps a run")

@@ -128,6 +128,11 @@ def test_train_prints_accuracy_and_proof(capsys):
     assert "nothing was written: --out runs/NAME keeps a run" in lines
 
 
+def test_without_a_sync_period_there_is_nothing_to_prove(capsys):
+    assert cli.main([*QUICK, "--sync-period", "None"]) == 0
+    assert "permutations" not in capsys.readouterr().out
+
+
 def test_a_diverged_run_exits_with_1_and_names_the_step(capsys):
     assert cli.main([*QUICK, "--inner", "sgd", "--learning-rate", "1e30", "--schedule", "constant"]) == 1
     assert "stopped: the loss of update 2 is not finite" in capsys.readouterr().out

@@ -58,8 +58,8 @@ class TrainConfig:
     """Factor of a decay: one number, or one for each of --decay-epochs."""
     decay_epochs: tuple[int, ...] = (10,)
     """Of schedule step: one number for every so many epochs, or the epochs after which to decay."""
-    sync_period: int = 50
-    """k, the number of updates from one sync to the next."""
+    sync_period: int | None = 50
+    """k, the number of updates from one sync to the next; None trains with the inner optimiser alone."""
     epochs: int | None = None
     """Passes over the training images (if neither epochs nor steps are given: 60 of digits, 10 of the others)."""
     steps: int | None = None

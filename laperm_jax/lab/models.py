@@ -40,8 +40,7 @@ class LayerFactory:
         self._kernel_inits = map(kernel_init, itertools.count())
         self._bias_init = bias_init
         self._rngs = rngs
-        on_cpu = jax.default_backend() == "cpu"
-        self._convolve = conv_by_matmul if on_cpu else lax.conv_general_dilated
+        self._convolve = conv_by_matmul if jax.default_backend() == "cpu" else lax.conv_general_dilated
 
     def conv(self, in_features: int, features: int, size: int, strides: int = 1, padding: str = "SAME") -> nnx.Conv:
         """A square convolution with a bias."""

@@ -68,7 +68,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Summary:
     trainer = Trainer(config, data.load(config.dataset, config.data_dir))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.out, config)) if config.out else None
-        loop, best = _fit(trainer, folder, console or Console(quiet=True))
+        loop, best = fit(trainer, folder, console)
         initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
         final = weights.to_numpy(best.params)
         exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
@@ -81,7 +81,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Summary:
             "seed": config.seed,
             "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
             "steps": loop.step,
-            "syncs": loop.step // config.sync_period,
+            "syncs": loop.step // config.sync_period if config.sync_period else 0,
             "best_epoch": best.epoch,
             "val_accuracy": best.val_accuracy,
             "val_accuracy_free": best.val_accuracy_free,
@@ -115,8 +115,19 @@ def environment() -> Summary:
     }
 
 
-def _fit(trainer: Trainer, folder: RunFolder | None, console: Console) -> tuple[Loop, Snapshot]:
-    """Trains to the end, to a Ctrl-C, or to a loss that is not finite; returns the loop and the best snapshot."""
+def fit(trainer: Trainer, folder: RunFolder | None = None, console: Console | None = None) -> tuple[Loop, Snapshot]:
+    """Trains to the end, to a Ctrl-C, or to a loss that is not finite.
+
+    Args:
+      trainer: what to train.
+      folder: where each epoch is written.
+      console: where each epoch is reported.
+
+    Returns:
+      The loop, with its status and times, and the snapshot that scores best on the validation images; of the initial
+      weights, as epoch 0, if no epoch came to its end.
+    """
+    console = console or Console(quiet=True)
     best = None
     with _progress_bar(console) as progress, heard_interrupt() as interrupted:
         bar = progress.add_task("compiling", total=trainer.total_steps)
@@ -145,7 +156,6 @@ def _fit(trainer: Trainer, folder: RunFolder | None, console: Console) -> tuple[
             )
             if folder:
                 folder.add_epoch(record, loop.state)
-    # Nothing good but the start, if the first epoch did not come to its end.
     return loop, best or _snapshot(trainer, trainer.init_state(), epoch=0)
 
 

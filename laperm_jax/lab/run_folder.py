@@ -87,7 +87,8 @@ class RunFolder:
         if self._records:
             title = f"{summary['model']} on {summary['dataset']}, sync period {summary['sync_period']}"
             plots.curves(self.path / CURVES, self._records, title)
-        plots.profiles(self.path / PROFILES, initial, free, final, axes)
+        if axes:
+            plots.profiles(self.path / PROFILES, initial, free, final, axes)
         _write_json(self.path / SUMMARY, summary)
 
 

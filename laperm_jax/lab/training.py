@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset
+from laperm_jax import LaPermState, at_steps, flax_fan_in, laperm, norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, vector_axes
 from laperm_jax.lab import augmentation, initialization, models, optimizers
@@ -50,7 +50,7 @@ class Trainer:
       train, validation, test: the data.
       steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
       initial_params: parameters before training.
-      axes: path of each parameter that is reordered, to the axes of one weight vector.
+      axes: path of each parameter that is reordered, to the axes of one weight vector; empty without a sync period.
       optimizer: the LaPerm transform.
       learning_rate: schedule, a function of the updates made.
 
@@ -84,11 +84,11 @@ class Trainer:
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
         self.initial_params, self._initial_batch_stats = params, batch_stats
-        self.axes = _treated_axes(params, config.permute_biases)
+        self.axes = _treated_axes(params, config.permute_biases) if config.sync_period else {}
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
         self.optimizer = laperm(
             optimizers.INNER[config.inner](self.learning_rate),
-            config.sync_period,
+            config.sync_period or at_steps([]),
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,
         )

@@ -130,6 +130,13 @@ def test_a_run_with_batchnorm_keeps_its_statistics(tmp_path):
     assert summary["exact_vectors"] == summary["total_vectors"] == 64 + 64 + 256 + 256 + 10
 
 
+def test_without_a_sync_period_it_is_the_inner_optimizer_alone(tmp_path):
+    summary = train(dataclasses.replace(QUICK, sync_period=None, out=tmp_path / "r"))
+    assert (summary["syncs"], summary["total_vectors"], summary["sync_period"]) == (0, 0, None)
+    assert summary["test_accuracy"] == summary["test_accuracy_free"] > 0.5
+    assert not (tmp_path / "r" / "profiles.png").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
     config = dataclasses.replace(QUICK, inner="sgd", learning_rate=1e30, schedule="constant", out=tmp_path / "r")
     summary = train(config)

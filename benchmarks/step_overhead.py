@@ -1,0 +1,102 @@
+"""What LaPerm adds to a training step that is no sync, over the same step with the inner optimiser alone.
+
+    python benchmarks/step_overhead.py
+
+Both ways to use the transform are measured, `LaPerm.apply_gradients` and Optax's `update` with `optax.apply_updates`,
+beside Adam alone, in turns, in one process. The sync period is longer than the run, and the compiler does not know it.
+The last column repeats Adam alone: what it differs by is noise. About five minutes on two CPU cores.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from results import write
+from training import CONV7, MLP
+
+from laperm_jax import LaPermState
+from laperm_jax.lab import data, optimizers
+from laperm_jax.lab.config import TrainConfig, resolve
+from laperm_jax.lab.training import Trainer
+
+ROUNDS = 15
+NEVER = 2**31 - 1
+
+
+class InnerAlone:
+    """The inner optimiser in the place of LaPerm."""
+
+    def __init__(self, inner: optax.GradientTransformation):
+        self.inner = inner
+
+    def init(self, params: Any) -> LaPermState:
+        return LaPermState(jnp.zeros([], jnp.int32), {}, self.inner.init(params))
+
+    def apply_gradients(self, grads: Any, state: LaPermState, params: Any) -> tuple[Any, LaPermState]:
+        updates, inner_state = self.inner.update(grads, state.inner_state, params)
+        return optax.apply_updates(params, updates), LaPermState(state.count + 1, {}, inner_state)
+
+
+class ThroughUpdate:
+    """LaPerm as Optax has it: updates are returned, and applied by the caller."""
+
+    def __init__(self, optimizer: Any):
+        self.init, self.optimizer = optimizer.init, optimizer
+
+    def apply_gradients(self, grads: Any, state: LaPermState, params: Any) -> tuple[Any, LaPermState]:
+        updates, state = self.optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+
+def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
+    """Milliseconds a step for each way: medians over rounds, and their ratios to Adam alone within a round."""
+    trainer = Trainer(resolve(replace(config, sync_period=NEVER)), data.load(config.dataset))
+    laperm, inner = trainer.optimizer, InnerAlone(optimizers.INNER[config.inner](trainer.learning_rate))
+    ways = {
+        "adam alone": inner,
+        "apply_gradients": laperm,
+        "update and apply_updates": ThroughUpdate(laperm),
+        "adam alone again": inner,
+    }
+    order, zero, stop = trainer.shuffle(np.int32(0)), np.int32(0), np.int32(steps)
+    running = {}
+    for name, trainer.optimizer in ways.items():
+        state = trainer.init_state()
+        run = jax.jit(trainer._run, donate_argnums=0).lower(state, trainer.train, order, zero, stop).compile()
+        running[name] = run, run(state, trainer.train, order, zero, stop)[0]
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (run, state) in running.items():
+            jax.block_until_ready(state)
+            started = time.perf_counter()
+            state, losses = run(state, trainer.train, order, zero, stop)
+            losses.block_until_ready()
+            seconds[name].append((time.perf_counter() - started) / steps)
+            running[name] = run, state
+    alone = np.array(seconds["adam alone"])
+    return {
+        name: {
+            "ms_per_step": 1e3 * float(np.median(times)),
+            "over_adam_alone": float(np.median(np.array(times) / alone)) - 1,
+        }
+        for name, times in seconds.items()
+    }
+
+
+def main() -> None:
+    measured = {}
+    for name, config, steps in (("mlp", MLP, 400), ("conv7", CONV7, 15)):
+        measured[name] = measure(config, steps)
+        for way, figures in measured[name].items():
+            print(
+                f"{name}: {figures['ms_per_step']:.3f} ms a step, {figures['over_adam_alone']:+.1%}, {way}", flush=True
+            )
+    write("step_overhead", "python benchmarks/step_overhead.py", {"rounds": ROUNDS, "networks": measured})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Trains the networks of the README's table and writes accuracies and times to benchmarks/results/DEVICE/training.json.
+
+    python benchmarks/training.py
+
+About ten minutes on two CPU cores. MNIST is looked for in TFDS_DATA_DIR (`laperm data prepare mnist`).
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+from results import write
+
+from laperm_jax.lab.config import TrainConfig, paper_preset
+from laperm_jax.lab.run import train
+
+SEEDS = (0, 1, 2)
+MLP = TrainConfig(
+    dataset="mnist", widths=(256, 256), inner="adam", learning_rate=2e-3, sync_period=100, batch_size=128, epochs=10
+)
+F1 = replace(paper_preset("f1"), schedule="cosine", learning_rate=2e-3)
+CONV7 = replace(paper_preset("conv7"), schedule="cosine", augment=False, epochs=2)
+
+ROWS = {
+    "digits, mlp 256-256: `laperm train`": (TrainConfig(), SEEDS),
+    "MNIST, mlp 256-256, k = 100, 10 epochs": (MLP, SEEDS),
+    "MNIST, mlp 256-256, Adam alone, 10 epochs": (replace(MLP, sync_period=None), SEEDS),
+    "MNIST, F1 with shared value 0.08, keep 4/7, k = 250, 10 epochs": (F1, SEEDS),
+    "MNIST, F1 as in the authors' notebook, 10 epochs": (paper_preset("f1"), SEEDS),
+    "MNIST, Conv7, k = 20, 2 epochs": (CONV7, SEEDS),
+}
+
+
+def main() -> None:
+    rows = []
+    for name, (config, seeds) in ROWS.items():
+        summaries = [train(replace(config, seed=seed)) for seed in seeds]
+        column = lambda key, summaries=summaries: [summary[key] for summary in summaries]
+        assert column("exact_vectors") == column("total_vectors")
+        row = {
+            "run": name,
+            "seeds": list(seeds),
+            "weight_vectors": column("total_vectors")[0],
+            "steps": column("steps")[0],
+            "test_accuracy": column("test_accuracy"),
+            "test_accuracy_free": column("test_accuracy_free"),
+            "val_accuracy": column("val_accuracy"),
+            "train_seconds": column("train_seconds"),
+            "compile_seconds": column("compile_seconds"),
+            "ms_per_step": [1e3 * summary["train_seconds"] / summary["steps"] for summary in summaries],
+        }
+        print(
+            f"{name}: {np.mean(row['test_accuracy']):.2%} reconnected, {np.mean(row['train_seconds']):.1f} s",
+            flush=True,
+        )
+        rows.append(row)
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "laperm_jax.cli", "train"], check=True, stdout=subprocess.DEVNULL)
+    write(
+        "training",
+        "python benchmarks/training.py",
+        {"rows": rows, "laperm_train_seconds": time.perf_counter() - started},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The documentation runs: Python blocks, commands, examples, and the table of results."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from laperm_jax import cli
+from laperm_jax.lab.config import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run_one_after_the_other(page, capsys):
+    namespace = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_can_be_parsed(page):
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("laperm ")]
+    assert lines
+    for line in lines:
+        cli.parse(shlex.split(line, comments=True)[1:])
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test", *re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text())} <= set(targets)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_reach_a_good_accuracy(path):
+    output = subprocess.check_output([sys.executable, "-W", "error", path], text=True)
+    accuracy = float(re.search(r"test accuracy (0\.\d+|1\.0+)", output).group(1))
+    assert accuracy > 0.94
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_the_table_of_the_committed_results():
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "README.md").read_text()
+    assert module.insert(text, module.render(ROOT / "benchmarks" / "results")) == text
+    assert "test accuracy" in text
+
+
+def test_training_page_names_every_option_that_needs_a_word():
+    text = (ROOT / "docs" / "training.md").read_text()
+    explained = {"preset", "widths", "inner", "schedule", "decay_rate", "decay_epochs", "sync_period", "keep", "init"}
+    explained |= {"reset_batchnorm", "reestimate_batchnorm", "validation_size", "data_dir", "out"}
+    assert explained <= set(TrainConfig.__dataclass_fields__)
+    assert all(f"--{name.replace('_', '-')}" in text for name in explained)
