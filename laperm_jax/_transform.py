@@ -236,8 +236,12 @@ def laperm(
         """Applies ``change(path, leaf)`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
         treated = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
         sync = lambda treated: {path: change(path, leaf) for path, leaf in treated.items()}
-        # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
-        treated = lax.cond(should_sync(state.count), sync, lambda treated: treated, treated)
+        due = should_sync(state.count)
+        if isinstance(due, jax.core.Tracer):
+            # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
+            treated = lax.cond(due, sync, lambda treated: treated, treated)
+        elif due:  # outside jit a cond would be compiled at every call
+            treated = sync(treated)
         return map_by_path(lambda path, leaf: treated.get(path, leaf), tree)
 
     def update(

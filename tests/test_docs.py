@@ -28,11 +28,11 @@ def test_python_blocks_run_one_after_the_other(page, capsys):
         exec(compile(block, page.name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_can_be_parsed(page):
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("laperm ")]
-    assert lines
-    for line in lines:
+def test_commands_can_be_parsed():
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("laperm ")]
+    assert len(commands) > 5
+    for line in commands:
         cli.parse(shlex.split(line, comments=True)[1:])
 
 

@@ -111,6 +111,20 @@ def test_zeros_of_a_sparse_kernel_come_out_exact():
     np.testing.assert_array_equal(np.sum(np.asarray(params) == 0, axis=0), np.sum(initial == 0, axis=0))
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_outside_jit_it_is_the_same(way):
+    params = random_params()
+    updates = [random_params(seed=seed) for seed in (1, 2, 3)]
+    tx = laperm(PROPOSED, 2)
+    eager, state = params, tx.init(params)
+    for proposed, (compiled, compiled_state) in zip(updates, run(tx, params, updates, way), strict=True):
+        eager, state = WAYS[way](tx, proposed, state, eager)
+        chex.assert_trees_all_close(eager, compiled, rtol=1e-6)
+        chex.assert_trees_all_equal(
+            tx.reconnected_params(state, eager), tx.reconnected_params(compiled_state, compiled)
+        )
+
+
 def test_syncs_are_counted_from_one_and_follow_the_schedule():
     params = random_params()
     updates = [jax.tree.map(lambda x: jnp.full_like(x, 0.5), params)] * 7
