@@ -16,7 +16,6 @@ import numpy as np
 from laperm_jax.lab.config import ConfigError, DatasetName
 
 NAMES = typing.get_args(DatasetName)
-VALIDATION_SIZES = {"digits": 180, "mnist": 5_000, "cifar10": 5_000}
 
 
 @dataclasses.dataclass(frozen=True)
