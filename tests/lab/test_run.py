@@ -28,6 +28,14 @@ SUMMARY_KEYS = {
 }
 
 
+@pytest.fixture
+def foreground():
+    """Ctrl-C as in a terminal: a process started in the background inherits that it is ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "nested" / "quick"
@@ -158,6 +166,7 @@ def test_divergence_after_a_good_epoch_keeps_that_epoch(monkeypatch):
     assert summary["test_accuracy"] > 0.2
 
 
+@pytest.mark.usefixtures("foreground")
 def test_an_interrupt_ends_the_run_in_order(tmp_path, monkeypatch):
     """Ctrl-C in the second epoch: the run stops there, is evaluated, and all its files are written."""
     run_epoch = Loop.run_epoch
@@ -176,6 +185,7 @@ def test_an_interrupt_ends_the_run_in_order(tmp_path, monkeypatch):
     assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.usefixtures("foreground")
 def test_the_second_interrupt_is_raised():
     with heard_interrupt() as interrupted:
         assert not interrupted()
