@@ -1,17 +1,12 @@
-"""Sort, rank and place: the sync of Algorithm 1 on one array.
-
-All comparisons are made on integers, not on floats: XLA flushes subnormal numbers to zero on some backends, where a
-sort of floats would then rank them differently.
-"""
+"""Sort the initial weights, and reconnect the current ones: the sync of Algorithm 1."""
 
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from laperm_jax._place import order_keys, over_vectors, place
 from laperm_jax._vectors import Axes, canonical_axes
 
 
@@ -77,45 +72,28 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
     return _reconnect(weights, sorted_init, canonical_axes(axes, weights.ndim))
 
 
+def reconnect_leaves(
+    weights: Mapping[str, jax.Array], sorted_init: Mapping[str, jax.Array], axes: Mapping[str, Axes]
+) -> dict[str, jax.Array]:
+    """One sync of several parameters, by path, of arguments known to be right.
+
+    One parameter follows another, so that their temporary arrays can have the same memory: what a sync needs at its
+    peak depends on the largest parameter, not on how many there are.
+    """
+    after, result = jnp.int32(0), {}
+    for path, leaf in weights.items():
+        result[path], after = place(leaf, sorted_init[path], after, axes[path])
+    return result
+
+
 @functools.partial(jax.jit, static_argnames="axes")
 def _sort_vectors(weights: jax.Array, axes: Axes) -> jax.Array:
-    return _over_vectors(lambda vector: vector[jnp.argsort(_order_keys(vector))], axes, weights)
+    return over_vectors(lambda vector: vector[jnp.argsort(order_keys(vector))], axes, weights)
 
 
 @functools.partial(jax.jit, static_argnames="axes")
 def _reconnect(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
-    finite = jnp.isfinite(weights).all(axis=axes, keepdims=True)
-    return jnp.where(finite, _over_vectors(_place, axes, weights, sorted_init), weights)
-
-
-def _place(vector: jax.Array, sorted_init: jax.Array) -> jax.Array:
-    order = jnp.argsort(_order_keys(vector))  # (fan_in,), order[r] is the place of rank r
-    return jnp.zeros_like(sorted_init).at[order].set(sorted_init, unique_indices=True, mode="promise_in_bounds")
-
-
-def _order_keys(weights: jax.Array) -> jax.Array:
-    """Signed integers in the order of the floats; -0 and +0 have the same key.
-
-    Floats are sign and magnitude: a negative one's bits are ``iinfo.min + magnitude``, and its key is ``-magnitude``.
-    """
-    dtype = jnp.dtype(f"int{8 * weights.dtype.itemsize}")
-    bits = lax.bitcast_convert_type(weights, dtype)
-    return jnp.where(bits < 0, jnp.iinfo(dtype).min - bits, bits)
-
-
-def _over_vectors(function: Callable[..., jax.Array], axes: Axes, *arrays: jax.Array) -> jax.Array:
-    """Applies a function of vectors ``(fan_in,)`` to every vector of the arrays.
-
-    Batching by ``vmap`` rather than by index arrays keeps XLA from gathering arrays whose output axes are sharded.
-    """
-    ndim, fan_in_ndim = arrays[0].ndim, len(axes)
-    last = tuple(range(ndim - fan_in_ndim, ndim))
-    rows = [jnp.moveaxis(array, axes, last) for array in arrays]  # (*outputs, *fan_in)
-    outputs, fan_in = rows[0].shape[: ndim - fan_in_ndim], rows[0].shape[ndim - fan_in_ndim :]
-    for _ in outputs:
-        function = jax.vmap(function)
-    result = function(*(row.reshape(*outputs, math.prod(fan_in)) for row in rows))
-    return jnp.moveaxis(result.reshape(*outputs, *fan_in), last, axes)
+    return place(weights, sorted_init, jnp.int32(0), axes)[0]
 
 
 def _floating(array: jax.typing.ArrayLike) -> jax.Array:

@@ -1,6 +1,5 @@
 """LaPerm, lookahead permutation: the gradient transformation and its exact parameters."""
 
-import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
@@ -10,14 +9,15 @@ import optax
 from jax import lax
 
 from laperm_jax._paths import leaves_by_path, map_by_path, names
-from laperm_jax._reconnect import reconnect
+from laperm_jax._reconnect import reconnect, reconnect_leaves
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
 from laperm_jax._schedules import SyncSchedule, every
 from laperm_jax._state import LaPermState, merged_sorted_init, sorted_copy
 from laperm_jax._vectors import Axes, FanInRule, matrix_fan_in, vector_axes
 
-LandFn = Callable[[jax.Array], jax.Array]
+Leaves = dict[str, jax.Array]  # by path
+LandFn = Callable[[Leaves], Leaves]
 
 _NO_PARAMS_MESSAGE = (  # Optax's own sentence, which it does not export
     "You are using a transformation that requires the current value of parameters, but you are not passing `params` "
@@ -216,8 +216,8 @@ def laperm(
         updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
         return updates, LaPermState(optax.safe_increment(state.count), state.sorted_init, inner_state)
 
-    def landings(state: LaPermState, params: optax.Params) -> dict[str, LandFn]:
-        """Maps the path of each treated leaf to the function that says where its weights land at a sync."""
+    def landing(state: LaPermState, params: optax.Params) -> tuple[LandFn, Collection[str]]:
+        """Returns a function that says where weights, by path, land at a sync, and the paths it takes."""
         axes, resets = plan(params)
         sorted_init = leaves_by_path(state.sorted_init)
         if sorted_init.keys() != axes.keys():
@@ -225,23 +225,22 @@ def laperm(
                 f"the state holds the initial values of {names(sorted_init)}, and the rule treats {names(axes)} of "
                 "params: was the state made by init with these parameters?"
             )
-        land: dict[str, LandFn] = {path: functools.partial(_reset, value=value) for path, value in resets.items()}
-        for path in axes:
-            land[path] = functools.partial(reconnect, sorted_init=sorted_init[path], axes=axes[path])
-        return land
 
-    def change_at_sync(
-        change: Callable[[str, jax.Array], jax.Array], paths: Collection[str], state: LaPermState, tree: optax.Params
-    ) -> optax.Params:
-        """Applies ``change(path, leaf)`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
+        def land(weights: Leaves) -> Leaves:
+            reordered = reconnect_leaves({path: weights[path] for path in axes if path in weights}, sorted_init, axes)
+            return reordered | {path: _reset(weights[path], resets[path]) for path in resets if path in weights}
+
+        return land, axes.keys() | resets.keys()
+
+    def change_at_sync(change: LandFn, paths: Collection[str], state: LaPermState, tree: optax.Params) -> optax.Params:
+        """Applies ``change`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
         treated = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
-        sync = lambda treated: {path: change(path, leaf) for path, leaf in treated.items()}
         due = should_sync(state.count)
         if isinstance(due, jax.core.Tracer):
             # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
-            treated = lax.cond(due, sync, lambda treated: treated, treated)
+            treated = lax.cond(due, change, lambda treated: treated, treated)
         elif due:  # outside jit a cond would be compiled at every call
-            treated = sync(treated)
+            treated = change(treated)
         return map_by_path(lambda path, leaf: treated.get(path, leaf), tree)
 
     def update(
@@ -250,28 +249,35 @@ def laperm(
         if params is None:
             raise ValueError(_NO_PARAMS_MESSAGE)
         updates, state = inner_step(updates, state, params, extra_args)
-        land, old = landings(state, params), leaves_by_path(params)
+        land, paths = landing(state, params)
+        old = leaves_by_path(params)
 
         def widen(path: str, update: jax.Array) -> jax.Array:  # target - params needs the precision of params
-            dtype = jnp.promote_types(update.dtype, jnp.result_type(old[path])) if path in land else update.dtype
+            dtype = jnp.promote_types(update.dtype, jnp.result_type(old[path])) if path in paths else update.dtype
             return update.astype(dtype)
 
-        def update_to_landing(path: str, update: jax.Array) -> jax.Array:
-            param = jnp.asarray(old[path], update.dtype)
-            current = (param + update).astype(jnp.result_type(old[path]))  # as optax.apply_updates makes it
-            target = land[path](current)
-            unchanged = (target == current) | jnp.isnan(current)  # non-finite vectors among them
-            return jnp.where(unchanged, update, target.astype(update.dtype) - param)
+        def updates_to_landing(updates: Leaves) -> Leaves:
+            params = {path: jnp.asarray(old[path], update.dtype) for path, update in updates.items()}
+            current = {  # as optax.apply_updates makes them
+                path: (params[path] + update).astype(jnp.result_type(old[path])) for path, update in updates.items()
+            }
+            targets = land(current)
 
-        return change_at_sync(update_to_landing, land.keys(), state, map_by_path(widen, updates)), state
+            def update_to(path: str) -> jax.Array:
+                target, update = targets[path], updates[path]
+                unchanged = (target == current[path]) | jnp.isnan(current[path])  # non-finite vectors among them
+                return jnp.where(unchanged, update, target.astype(update.dtype) - params[path])
+
+            return {path: update_to(path) for path in updates}
+
+        return change_at_sync(updates_to_landing, paths, state, map_by_path(widen, updates)), state
 
     def apply_gradients(
         grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
     ) -> tuple[optax.Params, LaPermState]:
         updates, opt_state = inner_step(grads, opt_state, params, extra_args)
-        land = landings(opt_state, params)
-        params = optax.apply_updates(params, updates)
-        return change_at_sync(lambda path, weights: land[path](weights), land.keys(), opt_state, params), opt_state
+        land, paths = landing(opt_state, params)
+        return change_at_sync(land, paths, opt_state, optax.apply_updates(params, updates)), opt_state
 
     return LaPerm(init, update, fan_in_rule, apply_gradients)
 

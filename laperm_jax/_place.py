@@ -1,0 +1,140 @@
+"""Rank and place: the reference, in five lines, and a fast path for CPUs that gives the same bits.
+
+All comparisons are made on integers, not on floats: XLA flushes subnormal numbers to zero on some backends, where a
+sort of floats would then rank them differently.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from laperm_jax._vectors import Axes
+
+# Of the fast path; measured with benchmarks/sync.py.
+_BLOCK = 64  # vectors in one pass of the loop, at most
+_SMALL = 2**15  # weights in one pass that a single sort is enough for
+_SORTS = 4  # independent sorts in one pass: up to jaxlib 0.10 a sort keeps one thread busy, and several a few
+
+
+def place(weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """Places the sorted initial values by rank, in the way that is fastest on the platform it is compiled for.
+
+    Args:
+      weights: current weights, floating-point.
+      sorted_init: initial weights, every vector ascending, of the same shape and dtype.
+      after: int32 scalar, 0; returned by an earlier call if this one is to run after it.
+      axes: axes of one vector, canonical.
+
+    Returns:
+      The new weights, and the int32 scalar 0 for a later call.
+    """
+    reference = functools.partial(place_by_argsort, axes=axes)
+    if weights.dtype.itemsize == 8 or not weights.size or jax.device_count("cpu") > 1:
+        # No integer holds 64 bits and a place; and a loop over vectors would gather those that several devices share.
+        return reference(weights, sorted_init, after)
+    packed = functools.partial(place_by_packed_sort, axes=axes)
+    return lax.platform_dependent(weights, sorted_init, after, cpu=packed, default=reference)
+
+
+def place_by_argsort(
+    weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    """The reference: one stable argsort and one scatter."""
+
+    def place_vector(vector: jax.Array, values: jax.Array) -> jax.Array:
+        order = jnp.argsort(order_keys(vector))  # (fan_in,), order[r] is the place of rank r
+        return jnp.where(jnp.isfinite(vector).all(), _scatter(order, values), vector)
+
+    weights, after = lax.optimization_barrier((weights, after))
+    return over_vectors(place_vector, axes, weights, sorted_init), after
+
+
+def place_by_packed_sort(
+    weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    """The fast path for CPUs: the key of each weight and its place in one integer, a few vectors at a time.
+
+    XLA's CPU backend sorts a single operand of integers by a library routine, and anything else through a comparator,
+    several times slower. Few vectors at a time keep the temporaries in the cache, and small however large the array.
+    """
+    columns, values = (_as_columns(array, axes) for array in (weights, sorted_init))  # (fan_in, vectors)
+    fan_in, vectors = columns.shape
+    block = min(vectors, _BLOCK, max(_SORTS, vectors // _SORTS))
+    group = block if block * fan_in < _SMALL else -(-block // _SORTS)
+
+    def place_block(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        result, _ = carry
+        start = jnp.minimum(number * block, vectors - block)  # the last block may overlap the one before it
+        placed = []
+        for first in range(0, block, group):
+            take = functools.partial(lax.dynamic_slice_in_dim, start_index=start + first, axis=1)
+            rows, row_values = (take(array, slice_size=min(group, block - first)).T for array in (columns, values))
+            order = _argsort_packed(rows)  # (vectors, fan_in)
+            finite = jnp.isfinite(rows).all(axis=1, keepdims=True)
+            placed.append(jnp.where(finite, jax.vmap(_scatter)(order, row_values), rows))
+        result = lax.dynamic_update_slice_in_dim(result, jnp.concatenate(placed).T, start, axis=1)
+        return result, jnp.minimum(order[0, 0], 0)
+
+    # Loops that may run side by side do not share temporaries; starting at `after` makes one wait for the other.
+    blocks = jnp.int32(-(-vectors // block))
+    result, after = lax.fori_loop(after, blocks, place_block, (jnp.zeros_like(columns), after))
+    return _from_columns(result, weights.shape, axes), after
+
+
+def order_keys(weights: jax.Array) -> jax.Array:
+    """Signed integers in the order of the floats; -0 and +0 have the same key.
+
+    Floats are sign and magnitude: a negative one's bits are ``iinfo.min + magnitude``, and its key is ``-magnitude``.
+    """
+    dtype = jnp.dtype(f"int{8 * weights.dtype.itemsize}")
+    bits = lax.bitcast_convert_type(weights, dtype)
+    return jnp.where(bits < 0, jnp.iinfo(dtype).min - bits, bits)
+
+
+def over_vectors(function: Callable[..., jax.Array], axes: Axes, *arrays: jax.Array) -> jax.Array:
+    """Applies a function of vectors ``(fan_in,)`` to every vector of the arrays.
+
+    Batching by ``vmap`` rather than by index arrays keeps XLA from gathering arrays whose output axes are sharded.
+    """
+    ndim, fan_in_ndim = arrays[0].ndim, len(axes)
+    last = tuple(range(ndim - fan_in_ndim, ndim))
+    rows = [jnp.moveaxis(array, axes, last) for array in arrays]  # (*outputs, *fan_in)
+    outputs, fan_in = rows[0].shape[: ndim - fan_in_ndim], rows[0].shape[ndim - fan_in_ndim :]
+    for _ in outputs:
+        function = jax.vmap(function)
+    result = function(*(row.reshape(*outputs, math.prod(fan_in)) for row in rows))
+    return jnp.moveaxis(result.reshape(*outputs, *fan_in), last, axes)
+
+
+def _scatter(order: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.zeros_like(values).at[order].set(values, unique_indices=True, mode="promise_in_bounds")
+
+
+def _argsort_packed(rows: jax.Array) -> jax.Array:
+    """Stable argsort of each row, int32, by one sort of unsigned integers: key in the high bits, place in the low."""
+    bits, fan_in = 8 * rows.dtype.itemsize, rows.shape[1]
+    place_bits = 16 if bits == 16 and fan_in <= 2**16 else 32
+    with jax.enable_x64(True):
+        packed_dtype = jnp.uint32 if place_bits == 16 else jnp.uint64
+        keys = lax.bitcast_convert_type(order_keys(rows), f"uint{bits}") ^ jnp.array(1 << (bits - 1), f"uint{bits}")
+        places = lax.broadcasted_iota(packed_dtype, rows.shape, 1)
+        packed = (keys.astype(packed_dtype) << jnp.array(place_bits, packed_dtype)) | places
+        # No two are equal, so any sort is a stable one; XLA's stable routine is the faster by a sixth.
+        packed = lax.sort(packed, dimension=1, is_stable=True)
+        return packed.astype(f"uint{place_bits}").astype(jnp.int32)
+
+
+def _as_columns(array: jax.Array, axes: Axes) -> jax.Array:
+    """The vectors of an array as columns ``(fan_in, vectors)``."""
+    fan_in = math.prod(array.shape[axis] for axis in axes)
+    return jnp.moveaxis(array, axes, range(len(axes))).reshape(fan_in, -1)
+
+
+def _from_columns(columns: jax.Array, shape: tuple[int, ...], axes: Axes) -> jax.Array:
+    outputs = [size for axis, size in enumerate(shape) if axis not in axes]
+    fan_in = [shape[axis] for axis in axes]
+    return jnp.moveaxis(columns.reshape(*fan_in, *outputs), range(len(axes)), axes)

@@ -1,0 +1,98 @@
+"""The fast path of a sync against the reference, bit for bit, and what both need of memory."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from laperm_jax import sort_vectors
+from laperm_jax._place import place, place_by_argsort, place_by_packed_sort
+from laperm_jax._reconnect import reconnect_leaves
+from tests import reference
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+ZERO = np.int32(0)
+ARRAYS = [
+    ((1,), (0,)),
+    ((100_000,), (0,)),
+    ((1, 7), (0,)),
+    ((2, 5), (0,)),
+    ((5, 64), (0,)),
+    ((33, 65), (0,)),
+    ((700, 130), (0,)),  # blocks of several sorts, and one that overlaps
+    ((70_000, 3), (0,)),  # places that need more than 16 bits
+    ((130, 40), (1,)),
+    ((3, 3, 20, 70), (0, 1, 2)),
+    ((4, 50, 3), (1,)),
+    ((6, 5), ()),
+]
+
+
+def draw(shape, dtype, kind):
+    """Initial and current weights: without ties, with many, shared-value or with vectors that are not finite."""
+    rng = np.random.default_rng(sum(shape))
+    initial, weights = rng.normal(size=(2, *shape)).astype(dtype)
+    if kind == "ties":
+        initial, weights = np.round(initial), np.round(weights * np.array(1.5, dtype))
+        assert (np.signbit(weights) & (weights == 0)).any() or weights.size < 10
+    if kind == "shared value":
+        initial = np.where(rng.random(shape) < 0.5, np.array(0.08, dtype), np.array(0, dtype))
+    if kind == "non-finite":
+        weights = np.where(rng.random(shape) < 1 / shape[0], rng.choice([np.nan, np.inf, -np.inf], shape), weights)
+        weights = weights.astype(dtype)
+    return initial, weights
+
+
+@pytest.mark.parametrize("kind", ["no ties", "ties", "shared value", "non-finite"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("shape", "axes"), ARRAYS)
+def test_the_fast_path_gives_the_bits_of_the_reference(shape, axes, dtype, kind):
+    initial, weights = draw(shape, jnp.dtype(dtype), kind)
+    sorted_init = sort_vectors(initial, axes)
+    fast, slow = (
+        jax.jit(function, static_argnames="axes")(weights, sorted_init, ZERO, axes=axes)
+        for function in (place_by_packed_sort, place_by_argsort)
+    )
+    np.testing.assert_array_equal(reference.bits(np.asarray(fast[0])), reference.bits(np.asarray(slow[0])))
+    if weights.size <= 5_000:  # a reference made to be read, not to be fast
+        expected = reference.reconnect(weights, initial, axes)
+        np.testing.assert_array_equal(reference.bits(np.asarray(fast[0])), reference.bits(expected))
+    assert (fast[1], slow[1]) == (0, 0)
+    assert fast[0].dtype == slow[0].dtype == dtype
+
+
+def test_the_fast_path_under_vmap_and_scan():
+    initial, weights = np.random.default_rng(0).normal(size=(2, 4, 30, 9)).astype(np.float32)
+    sorted_init = sort_vectors(initial, (1,))
+    one = lambda weights, sorted_init: place_by_packed_sort(weights, sorted_init, jnp.int32(0), axes=(0,))[0]
+    expected = reference.reconnect(weights, initial, (1,))
+    np.testing.assert_array_equal(jax.jit(jax.vmap(one))(weights, sorted_init), expected)
+    scanned = lax.scan(lambda carry, arrays: (carry, one(*arrays)), None, (weights, sorted_init))[1]
+    np.testing.assert_array_equal(scanned, expected)
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """As if there were but one CPU device: the tests have several."""
+    monkeypatch.setattr(jax, "device_count", lambda *_: 1)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_one_cpu_device_takes_the_fast_path():
+    weights = jnp.ones((300, 70))
+    text = jax.jit(place, static_argnames="axes").lower(weights, weights, ZERO, axes=(0,)).compile().as_text()
+    assert re.search(r"= u64\S+ sort\(", text)
+    assert "conditional(" not in text  # chosen when compiled, not when run
+
+
+@pytest.mark.usefixtures("one_device")
+def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters():
+    shape, count = (576, 64), 12
+    leaves = {str(number): jax.ShapeDtypeStruct(shape, jnp.float32) for number in range(count)}
+    sync = jax.jit(lambda weights, sorted_init: reconnect_leaves(weights, sorted_init, dict.fromkeys(leaves, (0,))))
+    temporary = sync.lower(leaves, leaves).compile().memory_analysis().temp_size_in_bytes
+    assert temporary <= 3 * 4 * 576 * 64
