@@ -15,9 +15,9 @@ from jax import lax
 from laperm_jax._vectors import Axes
 
 # Of the fast path; measured with benchmarks/sync.py.
-_BLOCK = 64  # vectors in one pass of the loop, at most
+_BLOCK = 32  # vectors in one pass of the loop, at most
 _SMALL = 2**15  # weights in one pass that a single sort is enough for
-_SORTS = 4  # independent sorts in one pass: up to jaxlib 0.10 a sort keeps one thread busy, and several a few
+_SORTS = 16  # independent sorts in one pass: up to jaxlib 0.10 a sort keeps one thread busy, and many of them all
 
 
 def place(weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
@@ -33,8 +33,9 @@ def place(weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Ax
       The new weights, and the int32 scalar 0 for a later call.
     """
     reference = functools.partial(place_by_argsort, axes=axes)
-    if weights.dtype.itemsize == 8 or not weights.size or jax.device_count("cpu") > 1:
-        # No integer holds 64 bits and a place; and a loop over vectors would gather those that several devices share.
+    several_cpus = jax.default_backend() == "cpu" and jax.device_count() > 1
+    if several_cpus or weights.dtype.itemsize == 8 or not weights.size:
+        # A loop over vectors would gather those that several devices share; and no integer holds 64 bits and a place.
         return reference(weights, sorted_init, after)
     packed = functools.partial(place_by_packed_sort, axes=axes)
     return lax.platform_dependent(weights, sorted_init, after, cpu=packed, default=reference)
@@ -63,7 +64,7 @@ def place_by_packed_sort(
     """
     columns, values = (_as_columns(array, axes) for array in (weights, sorted_init))  # (fan_in, vectors)
     fan_in, vectors = columns.shape
-    block = min(vectors, _BLOCK, max(_SORTS, vectors // _SORTS))
+    block = min(vectors, _BLOCK, max(4, vectors // 4))  # a quarter of the array, for the temporaries' sake
     group = block if block * fan_in < _SMALL else -(-block // _SORTS)
 
     def place_block(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -79,9 +80,9 @@ def place_by_packed_sort(
         result = lax.dynamic_update_slice_in_dim(result, jnp.concatenate(placed).T, start, axis=1)
         return result, jnp.minimum(order[0, 0], 0)
 
-    # Loops that may run side by side do not share temporaries; starting at `after` makes one wait for the other.
-    blocks = jnp.int32(-(-vectors // block))
-    result, after = lax.fori_loop(after, blocks, place_block, (jnp.zeros_like(columns), after))
+    # Loops that may run side by side do not share temporaries: what this one fills makes it wait for the one before.
+    empty = jnp.full_like(columns, after.astype(columns.dtype))
+    result, after = lax.fori_loop(0, -(-vectors // block), place_block, (empty, after))
     return _from_columns(result, weights.shape, axes), after
 
 

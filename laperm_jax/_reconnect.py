@@ -64,36 +64,45 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
       >>> reconnect(trained, sort_vectors(init, axes=(0,)), axes=(0,)).tolist()
       [-0.25, 0.5, 0.125]
     """
+    return _reconnect(weights, sorted_init, jnp.int32(0), axes)[0]
+
+
+def reconnect_leaves(
+    weights: Mapping[str, jax.typing.ArrayLike],
+    sorted_init: Mapping[str, jax.typing.ArrayLike],
+    axes: Mapping[str, Axes],
+) -> dict[str, jax.Array]:
+    """Reconnects several parameters, by path: those of ``weights``.
+
+    One parameter follows another, so that their temporary arrays can have the same memory: what a sync needs at its
+    peak depends on the largest parameter, not on how many there are.
+    """
+    first = jnp.int32(0)
+    after, result = first, {}
+    for path, leaf in weights.items():
+        result[path], after = _reconnect(leaf, sorted_init[path], after, axes[path])
+        if not isinstance(after, jax.core.Tracer):
+            after = first  # outside jit the order is given, and the next parameter may lie on another device
+    return result
+
+
+def _reconnect(
+    weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, after: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
     weights, sorted_init = _floating(weights), _floating(sorted_init)
     if weights.shape != sorted_init.shape:
         raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have one shape")
     if weights.dtype != sorted_init.dtype:
         raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have one dtype")
-    return _reconnect(weights, sorted_init, canonical_axes(axes, weights.ndim))
+    return _place(weights, sorted_init, after, axes=canonical_axes(axes, weights.ndim))
 
 
-def reconnect_leaves(
-    weights: Mapping[str, jax.Array], sorted_init: Mapping[str, jax.Array], axes: Mapping[str, Axes]
-) -> dict[str, jax.Array]:
-    """One sync of several parameters, by path, of arguments known to be right.
-
-    One parameter follows another, so that their temporary arrays can have the same memory: what a sync needs at its
-    peak depends on the largest parameter, not on how many there are.
-    """
-    after, result = jnp.int32(0), {}
-    for path, leaf in weights.items():
-        result[path], after = place(leaf, sorted_init[path], after, axes[path])
-    return result
+_place = jax.jit(place, static_argnames="axes")
 
 
 @functools.partial(jax.jit, static_argnames="axes")
 def _sort_vectors(weights: jax.Array, axes: Axes) -> jax.Array:
     return over_vectors(lambda vector: vector[jnp.argsort(order_keys(vector))], axes, weights)
-
-
-@functools.partial(jax.jit, static_argnames="axes")
-def _reconnect(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
-    return place(weights, sorted_init, jnp.int32(0), axes)[0]
 
 
 def _floating(array: jax.typing.ArrayLike) -> jax.Array:

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from laperm_jax._paths import leaves_by_path, map_by_path, names
-from laperm_jax._reconnect import reconnect, reconnect_leaves
+from laperm_jax._reconnect import reconnect_leaves
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
 from laperm_jax._schedules import SyncSchedule, every
@@ -58,12 +58,12 @@ class LaPerm(optax.GradientTransformationExtraArgs):
     def apply_gradients(
         self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
     ) -> tuple[optax.Params, LaPermState]:
-        """Does ``update`` and ``optax.apply_updates`` in one, exactly and at no cost between syncs.
+        """Does ``update`` and ``optax.apply_updates`` in one, exactly.
 
-        A sync then writes the permutation itself into the parameters, with no rounding through ``target - params``. And
-        on the steps between, XLA updates the parameters in place, whereas the updates that ``update`` returns have to
-        pass through a ``lax.cond``, written to memory and read again. For loops that call the transform directly, with
-        nothing around it: ``opt_state`` is the :class:`LaPermState` itself.
+        A sync then writes the permutation itself into the parameters, with no rounding through ``target - params``.
+        Within a loop on the device (``lax.scan``, ``lax.while_loop``) it costs nothing on the steps between: XLA then
+        updates the parameters in place. In a step dispatched on its own XLA's CPU backend copies them once. For loops
+        that call the transform directly, with nothing around it: ``opt_state`` is the :class:`LaPermState` itself.
 
         Args:
           grads: gradients, as for ``update``.
@@ -120,9 +120,9 @@ class LaPerm(optax.GradientTransformationExtraArgs):
                 f"opt_state holds the initial values of {names(missing)}, which params lacks or the rule of this "
                 f"transform leaves alone; it treats {names(axes)}"
             )
-        return map_by_path(
-            lambda path, leaf: reconnect(leaf, sorted_init[path], axes[path]) if path in sorted_init else leaf, params
-        )
+        treated = {path: leaf for path, leaf in leaves_by_path(params).items() if path in sorted_init}
+        reconnected = reconnect_leaves(treated, sorted_init, axes)
+        return map_by_path(lambda path, leaf: reconnected.get(path, leaf), params)
 
 
 def laperm(

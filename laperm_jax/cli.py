@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
-from laperm_jax.lab.config import ConfigError, DatasetName, TrainConfig, paper_preset
+from laperm_jax.lab.config import BenchConfig, ConfigError, DatasetName, TrainConfig, paper_preset
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130  # exit codes
 
@@ -44,6 +44,8 @@ def main(args: Sequence[str] | None = None) -> int:
         match command := parse(args):
             case TrainConfig():
                 return _train(command, console)
+            case BenchConfig():
+                return _bench(command, console)
             case DataCommand():
                 return _prepare(command, console)
     except ConfigError as error:
@@ -54,14 +56,14 @@ def main(args: Sequence[str] | None = None) -> int:
     raise AssertionError(command)
 
 
-def parse(args: Sequence[str]) -> TrainConfig | DataCommand:
+def parse(args: Sequence[str]) -> TrainConfig | BenchConfig | DataCommand:
     """Parses a command line; options given override a preset.
 
     Raises:
       SystemExit: with 2 for unknown options and values of the wrong type, with 0 after ``--help``.
       ConfigError: for a preset the model does not have.
     """
-    commands: dict[str, Callable[..., Any]] = {"train": TrainConfig, "data": DataCommand}
+    commands: dict[str, Callable[..., Any]] = {"train": TrainConfig, "bench": BenchConfig, "data": DataCommand}
     description = "Train neural networks by reordering their random initial weights."
     command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="laperm", description=description)
     if isinstance(command, TrainConfig) and command.preset:
@@ -96,6 +98,17 @@ def _train(config: TrainConfig, console: Console) -> int:
             return INTERRUPTED
         case _:
             return 0
+
+
+def _bench(config: BenchConfig, console: Console) -> int:
+    from laperm_jax.lab import bench
+
+    rows, _ = bench.run(config, console)
+    for table in bench.tables(rows) if rows else ():
+        console.print(table)
+    if config.out:
+        console.print(f"results in {config.out}")
+    return 0
 
 
 def _prepare(command: DataCommand, console: Console) -> int:

@@ -408,3 +408,17 @@ def test_gradients_pass_through_a_sync_as_through_a_fixed_permutation():
         params, tx.update(jax.tree.map(lambda p: p * scale, params), opt_state, params)[0]
     )["kernel"].sum()
     assert jax.grad(loss)(2.0) == 0.0
+
+
+def test_parameters_on_different_devices_are_reconnected_where_they_are():
+    first, second = jax.devices()[:2]
+    draw = lambda seed, device: jax.device_put(jax.random.normal(jax.random.key(seed), (6, 3)), device)
+    initial = {"a": draw(0, first), "b": draw(1, second)}
+    current = {"a": draw(2, first), "b": draw(3, second)}
+    tx = laperm(optax.sgd(1.0), 1)
+    exact = tx.reconnected_params(tx.init(initial), current)
+    assert exact["a"].devices() == {first}
+    assert exact["b"].devices() == {second}
+    for name in initial:
+        expected = reference.reconnect(np.asarray(current[name]), np.asarray(initial[name]), (0,))
+        np.testing.assert_array_equal(exact[name], expected)

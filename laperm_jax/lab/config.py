@@ -29,6 +29,7 @@ InnerName = Literal[
     "sgd",
     "yogi",
 ]
+TreeName = Literal["f1", "conv7", "conv2", "conv4", "conv13", "resnet50", "gpt2", "vit"]
 ScheduleName = Literal["cosine", "constant", "exponential", "step"]
 
 
@@ -221,6 +222,36 @@ def resolve(config: TrainConfig) -> TrainConfig:
         epochs=epochs if config.epochs is None and config.steps is None else config.epochs,
         validation_size=validation_size if config.validation_size is None else config.validation_size,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchConfig:
+    """Measure what a sync costs, on this machine."""
+
+    models: tuple[TreeName, ...] = typing.get_args(TreeName)
+    """Parameter trees: networks of the paper; gpt2 (small) and vit (base) in their shapes."""
+    largest: int = 10**8
+    """Weights in the last matrix of the scaling series, which starts at 100,000 and goes by tens."""
+    repeats: int = 11
+    """Timed calls of each function, in turns."""
+    peers: bool = False
+    """Do the same work with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, as far as they are installed."""
+    out: Path | None = None
+    """Folder for bench.json and bench.png; nothing is written without it."""
+
+
+def check_bench(config: BenchConfig) -> None:
+    """Checks the settings of the benchmark.
+
+    Raises:
+      ConfigError: naming the first that is wrong, its value, and what is allowed.
+    """
+    if config.repeats < 1:
+        raise ConfigError(f"--repeats is {config.repeats}; it must be 1 or more")
+    if config.largest and config.largest < 10**5:
+        raise ConfigError(f"--largest is {config.largest}; it must be 100000 or more, or 0 for no series")
+    if config.out and config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"--out {config.out} is a file; name a folder")
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

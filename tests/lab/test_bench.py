@@ -1,0 +1,73 @@
+"""The benchmark: it measures what it says, and the peers do the same work. No figure is judged here."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from laperm_jax.lab import bench, peers
+from laperm_jax.lab.config import BenchConfig, ConfigError
+from tests import reference
+
+EXPECTED_WEIGHTS = {"f1": 7_840, "conv13": 14_977_728, "gpt2": 12 * 12 * 768**2, "vit": 12 * 12 * 768**2 + 1_357_824}
+
+
+@pytest.mark.parametrize("name", EXPECTED_WEIGHTS)
+def test_the_treated_weights_of_a_tree(name):
+    from laperm_jax import flax_fan_in
+    from laperm_jax._paths import leaves_by_path
+    from laperm_jax._vectors import vector_axes
+
+    tree = bench.parameter_tree(name)
+    treated = vector_axes(flax_fan_in, tree)
+    assert sum(leaf.size for path, leaf in leaves_by_path(tree).items() if path in treated) == EXPECTED_WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_peer_does_the_same_work(name):
+    initial, weights = np.random.default_rng(0).normal(size=(2, 3, 3, 4, 5)).astype(np.float32)
+    axes = (0, 1, 2)
+    problem = [(weights, reference.sort_vectors(initial, axes), axes)]
+    try:
+        sync = peers.PEERS[name](problem)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
+    result = sync(0)
+    np.testing.assert_array_equal(result[0], peers.rows(reference.reconnect(weights, initial, axes), axes))
+
+
+def test_a_run_writes_tables_figures_and_a_picture(tmp_path):
+    config = BenchConfig(models=("f1",), largest=10**5, repeats=2, peers=True, out=tmp_path / "new")
+    console = Console(width=80, record=True, quiet=True)
+    rows, series = bench.run(config, console)
+    (written,) = json.loads((tmp_path / "new" / "bench.json").read_text())["models"]
+    assert written == rows[0]
+    assert (written["model"], written["weights"], written["kernels"]) == ("f1", 7_840, 1)
+    assert written["copy_ms"] > 0
+    assert 0 < written["sync_ms"] <= written["sync_p95_ms"]
+    assert written["state_bytes_over_weights"] == 1
+    assert written["weights_per_second"] == pytest.approx(7_840 / written["sync_ms"] * 1e3)
+    assert (tmp_path / "new" / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["weights"] for row in series] == [1024 * 98]
+    assert [table.row_count for table in bench.tables(rows)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"repeats": 0}, "--repeats is 0; it must be 1 or more"),
+        ({"largest": 5}, "--largest is 5; it must be 100000 or more, or 0 for no series"),
+    ],
+)
+def test_wrong_settings(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        bench.run(BenchConfig(**wrong), Console(quiet=True))
+
+
+def test_two_draws_differ():
+    tree = bench.parameter_tree("f1")
+    first, second = (bench._draw(tree, seed) for seed in (0, 1))
+    assert jax.tree.structure(first) == jax.tree.structure(tree)
+    assert not np.array_equal(first["output"]["kernel"], second["output"]["kernel"])
