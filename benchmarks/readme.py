@@ -5,11 +5,13 @@ python benchmarks/readme.py
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from laperm_jax.lab.bench import milliseconds
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results -->"
@@ -34,40 +36,30 @@ def _device(folder: Path) -> str:
 
 
 def _training(results: dict[str, Any]) -> str:
-    lines = [
-        _origin(results, results["command"]),
-        "",
-        "| run | seeds | test accuracy | free weights | training | a step |",
-        "|---|---|---|---|---|---|",
-        *(_training_row(row) for row in results["rows"]),
-        "",
-        f"`laperm train`, from start to end: {results['laperm_train_seconds']:.0f} s.",
-    ]
-    return "\n".join(lines)
+    header = ["run", "seeds", "test accuracy", "free weights", "training", "a step"]
+    table = _table(header, (_training_row(row) for row in results["rows"]))
+    seconds = f"`laperm train`, from start to end: {results['laperm_train_seconds']:.0f} s."
+    return f"{_origin(results, results['command'])}\n\n{table}\n\n{seconds}"
 
 
 def _overhead(results: dict[str, Any]) -> str:
-    lines = [
-        _origin(results, results["command"]),
-        "",
-        "| a step that is no sync, over Adam alone | mlp | Conv7 |",
-        "|---|---|---|",
-        *(_overhead_row(way, results["networks"]) for way in ("apply_gradients", "update and apply_updates")),
-    ]
-    return "\n".join(lines)
+    ways = ("apply_gradients", "update and apply_updates")
+    table = _table(
+        ["a step that is no sync, over Adam alone", "mlp", "Conv7"],
+        (_overhead_row(way, results["networks"]) for way in ways),
+    )
+    return f"{_origin(results, results['command'])}\n\n{table}"
 
 
 def _sync(results: dict[str, Any]) -> str:
     models = " ".join(row["model"] for row in results["models"])
     command = f"laperm bench --peers --repeats {results['repeats']} --models {models}"
-    lines = [
-        _origin(results, command) + " One sync, milliseconds:",
-        "",
-        f"| model | weights | laperm_jax | {' | '.join(PEERS.values())} |",
-        f"|---|---|---|{'---|' * len(PEERS)}",
-        *(_sync_row(row) for row in results["models"]),
-    ]
-    return "\n".join(lines)
+    table = _table(["model", "weights", "laperm_jax", *PEERS.values()], (_sync_row(row) for row in results["models"]))
+    return f"{_origin(results, command)} One sync, milliseconds:\n\n{table}"
+
+
+def _table(header: Sequence[str], rows: Iterable[str]) -> str:
+    return "\n".join([f"| {' | '.join(header)} |", "|" + "---|" * len(header), *rows])
 
 
 def _origin(results: dict[str, Any], command: str) -> str:
@@ -75,14 +67,8 @@ def _origin(results: dict[str, Any], command: str) -> str:
 
 
 def _sync_row(row: dict[str, Any]) -> str:
-    sync, *others = (_milliseconds(row[f"{name}_ms"]) for name in ("sync", *PEERS))
+    sync, *others = (milliseconds(row[f"{name}_ms"], "not installed") for name in ("sync", *PEERS))
     return f"| {row['model']} | {row['weights']:,} | **{sync}** | {' | '.join(others)} |"
-
-
-def _milliseconds(time: float | None) -> str:
-    if time is None:
-        return "not installed"
-    return f"{time:.3g}" if time < 1000 else f"{time:,.0f}"
 
 
 def _training_row(row: dict[str, Any]) -> str:

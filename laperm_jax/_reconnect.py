@@ -74,8 +74,8 @@ def reconnect_leaves(
 ) -> dict[str, jax.Array]:
     """Reconnects several parameters, by path: those of ``weights``.
 
-    One parameter follows another, so that their temporary arrays can have the same memory: what a sync needs at its
-    peak depends on the largest parameter, not on how many there are.
+    On the fast path for CPUs one parameter follows another, so that their temporary arrays can have the same memory:
+    what a sync needs at its peak depends on the largest parameter, not on how many there are.
     """
     first = jnp.int32(0)
     after, result = first, {}

@@ -24,6 +24,7 @@ from laperm_jax.lab import models, peers, plots
 from laperm_jax.lab.config import BenchConfig, TreeName, check_bench
 from laperm_jax.lab.models import Shape
 from laperm_jax.lab.run import environment
+from laperm_jax.lab.weights import weight_vectors
 
 Row = dict[str, Any]
 
@@ -87,15 +88,16 @@ def tables(rows: list[Row]) -> list[Table]:
         update.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
         times = [row[f"{name}_ms"] for name in timed]
-        sync.add_row(row["model"], f"{row['weights']:,}", *map(_milliseconds, times))
+        sync.add_row(row["model"], f"{row['weights']:,}", *map(milliseconds, times))
         shares = (f"{row[f'{name}_over_adam']:+.1%}" for name in ("update", "apply_gradients"))
         update.add_row(row["model"], *shares, f"{row['update_compile_seconds']:.1f} s")
     return [sync, update]
 
 
-def _milliseconds(time: float | None) -> str:
+def milliseconds(time: float | None, missing: str = "-") -> str:
+    """A time for a table, three digits or whole; ``missing`` where nothing was measured."""
     if time is None:
-        return "-"
+        return missing
     return f"{time:.3g}" if time < 1000 else f"{time:,.0f}"
 
 
@@ -144,7 +146,6 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
     Returns:
       Times in milliseconds: ``sync_ms`` and others, medians, and ``sync_p95_ms``.
     """
-    tx = laperm(optax.identity(), _NEVER, fan_in_axes=flax_fan_in)
     axes = vector_axes(flax_fan_in, tree)
     treated = lambda tree: {path: leaf for path, leaf in leaves_by_path(tree).items() if path in axes}
     draws = [treated(_draw(tree, seed)) for seed in (0, 1)]
@@ -157,7 +158,7 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
         "sync": lambda turn: sync(opt_state, draws[turn % 2]),
         "copy": lambda turn: copy(draws[turn % 2]),
     }
-    rows = [jnp.asarray(peers.rows(leaf, axes[path])) for path, leaf in draws[0].items()]
+    rows = [jnp.asarray(weight_vectors(np.asarray(leaf), axes[path])) for path, leaf in draws[0].items()]
     functions["keys_sort"] = lambda turn: sort(rows)
     missing: dict[str, None] = {}
     if with_peers:
@@ -225,8 +226,8 @@ def measure_update(tree: optax.Params, repeats: int) -> Row:
 
 def _stepper(compiled: Any, grads: Any, state: Any, params: Any, donated: int) -> Callable[[int], Any]:
     """A function that makes one update after another, each with the buffers the last one gave back."""
-    # Copies, since each of the functions to compare gives its arguments away.
-    arguments = [jax.tree.map(jnp.copy, tree) for tree in (grads, state, params)]
+    # A copy of the parameters, since each of the functions to compare gives its arguments away.
+    arguments = [grads, state, jax.tree.map(jnp.copy, params)]
 
     def step(turn: int) -> Any:
         del turn

@@ -168,7 +168,8 @@ _POSITIVE = "greater than 0", lambda value: 0 < value < math.inf
 _NOT_NEGATIVE = "0 or greater", lambda value: 0 <= value < math.inf
 _AT_LEAST_ONE = "1 or more", lambda value: value >= 1
 _SHARE = "greater than 0 and at most 1", lambda value: 0 < value <= 1
-_ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+Ranges = dict[str, tuple[str, Callable[[Any], bool]]]
+_ALLOWED: Ranges = {
     "widths": _AT_LEAST_ONE,
     "learning_rate": _POSITIVE,
     "decay_rate": _SHARE,
@@ -183,6 +184,10 @@ _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "validation_size": _AT_LEAST_ONE,
     "seed": ("from 0 to 4294967295", lambda value: 0 <= value < 2**32),
 }
+_ALLOWED_IN_BENCH: Ranges = {
+    "repeats": _AT_LEAST_ONE,
+    "largest": ("100000 or more, or 0 for no series", lambda value: value == 0 or value >= 10**5),
+}
 
 
 def check(config: TrainConfig) -> None:
@@ -191,15 +196,7 @@ def check(config: TrainConfig) -> None:
     Raises:
       ConfigError: naming the first setting that is wrong, its value, and what is allowed.
     """
-    for name, type_ in typing.get_type_hints(TrainConfig).items():
-        value = getattr(config, name)
-        choices = typing.get_args(type_) if typing.get_origin(type_) is Literal else ()
-        if choices and value not in choices:
-            raise ConfigError(f"{_option(name)} is {value}; there are {', '.join(map(str, choices))}")
-        rule, allowed = _ALLOWED.get(name, ("", lambda value: True))
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not allowed(number):
-                raise ConfigError(f"{_option(name)} is {number}; it must be {rule}")
+    _check_fields(config, _ALLOWED)
     if config.epochs is not None and config.steps is not None:
         raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps} exclude each other; give one of them")
     for name in ("decay_rate", "decay_epochs", "keep"):
@@ -246,10 +243,7 @@ def check_bench(config: BenchConfig) -> None:
     Raises:
       ConfigError: naming the first that is wrong, its value, and what is allowed.
     """
-    if config.repeats < 1:
-        raise ConfigError(f"--repeats is {config.repeats}; it must be 1 or more")
-    if config.largest and config.largest < 10**5:
-        raise ConfigError(f"--largest is {config.largest}; it must be 100000 or more, or 0 for no series")
+    _check_fields(config, _ALLOWED_IN_BENCH)
     if config.out and config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a folder")
 
@@ -260,6 +254,19 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
         list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
     )
     return {name: to_json(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _check_fields(config: Any, ranges: Ranges) -> None:
+    """Checks each field by itself: that a name is one of its choices, and a number in its range."""
+    for name, type_ in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        choices = typing.get_args(type_) if typing.get_origin(type_) is Literal else ()
+        if choices and value not in choices:
+            raise ConfigError(f"{_option(name)} is {value}; there are {', '.join(map(str, choices))}")
+        rule, allowed = ranges.get(name, ("", lambda value: True))
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not allowed(number):
+                raise ConfigError(f"{_option(name)} is {number}; it must be {rule}")
 
 
 def _option(name: str) -> str:

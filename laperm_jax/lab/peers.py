@@ -1,6 +1,5 @@
 """The same sync in other libraries, for comparison: each takes what it needs once, and gives a function to be timed."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,20 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from laperm_jax._vectors import Axes
+from laperm_jax.lab.weights import weight_vectors
 
 Problem = Sequence[tuple[np.ndarray, np.ndarray, Axes]]  # weights, sorted initial weights, axes of one vector
 Peer = Callable[[int], Any]
 
 
-def rows(array: Any, axes: Axes) -> np.ndarray:
-    """The weight vectors as rows, contiguous: what each of the libraries sorts fastest."""
-    array = np.asarray(array)
-    fan_in = math.prod(array.shape[axis] for axis in axes)
-    return np.ascontiguousarray(np.moveaxis(array, axes, range(-len(axes), 0)).reshape(-1, fan_in))
-
-
 def _as_rows(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(rows(weights, axes), rows(values, axes)) for weights, values, axes in problem]
+    """The weight vectors as contiguous rows: what each of the libraries sorts fastest."""
+    return [(weight_vectors(weights, axes), weight_vectors(values, axes)) for weights, values, axes in problem]
 
 
 def numpy(problem: Problem) -> Peer:

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from laperm_jax import flax_fan_in
+from laperm_jax._paths import leaves_by_path
+from laperm_jax._vectors import vector_axes
 from laperm_jax.lab import bench, peers
 from laperm_jax.lab.config import BenchConfig, ConfigError
+from laperm_jax.lab.weights import weight_vectors
 from tests import reference
 
 EXPECTED_WEIGHTS = {"f1": 7_840, "conv13": 14_977_728, "gpt2": 12 * 12 * 768**2, "vit": 12 * 12 * 768**2 + 1_357_824}
@@ -16,10 +20,6 @@ EXPECTED_WEIGHTS = {"f1": 7_840, "conv13": 14_977_728, "gpt2": 12 * 12 * 768**2,
 
 @pytest.mark.parametrize("name", EXPECTED_WEIGHTS)
 def test_the_treated_weights_of_a_tree(name):
-    from laperm_jax import flax_fan_in
-    from laperm_jax._paths import leaves_by_path
-    from laperm_jax._vectors import vector_axes
-
     tree = bench.parameter_tree(name)
     treated = vector_axes(flax_fan_in, tree)
     assert sum(leaf.size for path, leaf in leaves_by_path(tree).items() if path in treated) == EXPECTED_WEIGHTS[name]
@@ -35,7 +35,7 @@ def test_a_peer_does_the_same_work(name):
     except ModuleNotFoundError as error:
         pytest.skip(f"{error.name} is not installed")
     result = sync(0)
-    np.testing.assert_array_equal(result[0], peers.rows(reference.reconnect(weights, initial, axes), axes))
+    np.testing.assert_array_equal(result[0], weight_vectors(reference.reconnect(weights, initial, axes), axes))
 
 
 def test_a_run_writes_tables_figures_and_a_picture(tmp_path):
