@@ -22,14 +22,14 @@ def path_string(key_path: KeyPath) -> str:
     return keystr(key_path, simple=True, separator="/")
 
 
-def leaves_by_path(tree: optax.Params) -> dict[str, Any]:
+def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """Maps the path of every leaf to the leaf; ``None`` and ``optax.MaskedNode`` are no leaves.
 
     Raises:
       ValueError: if two leaves have the same path, as in ``{"a/b": x, "a": {"b": y}}``.
     """
     leaves: dict[str, Any] = {}
-    for key_path, leaf in tree_leaves_with_path(tree):
+    for key_path, leaf in tree_leaves_with_path(tree, is_leaf=is_leaf):
         path = path_string(key_path)
         if path in leaves:
             raise ValueError(f"two leaves of the tree have the path {path!r}; rename one of them")

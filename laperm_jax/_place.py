@@ -1,4 +1,4 @@
-"""Rank and place: the reference, in five lines, and a fast path for CPUs that gives the same bits.
+"""Sort, rank and place: the reference, in a few lines, and a fast path for CPUs that gives the same bits.
 
 All comparisons are made on integers, not on floats: XLA flushes subnormal numbers to zero on some backends, where a
 sort of floats would then rank them differently.
@@ -7,6 +7,7 @@ sort of floats would then rank them differently.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +33,21 @@ def place(weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Ax
     Returns:
       The new weights, and the int32 scalar 0 for a later call.
     """
-    reference = functools.partial(place_by_argsort, axes=axes)
+    return _choose(place_by_packed_sort, place_by_argsort, axes, weights, sorted_init, after)
+
+
+def sort(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """Sorts every vector ascending; arguments and results as for :func:`place`."""
+    return _choose(sort_by_packed_sort, sort_by_argsort, axes, weights, after)
+
+
+def _choose(packed: Callable[..., Any], reference: Callable[..., Any], axes: Axes, *arrays: jax.Array) -> Any:
+    packed, reference = (functools.partial(function, axes=axes) for function in (packed, reference))
     several_cpus = jax.default_backend() == "cpu" and jax.device_count() > 1
-    if several_cpus or weights.dtype.itemsize == 8 or not weights.size:
+    if several_cpus or arrays[0].dtype.itemsize == 8 or not arrays[0].size:
         # A loop over vectors would gather those that several devices share; and no integer holds 64 bits and a place.
-        return reference(weights, sorted_init, after)
-    packed = functools.partial(place_by_packed_sort, axes=axes)
-    return lax.platform_dependent(weights, sorted_init, after, cpu=packed, default=reference)
+        return reference(*arrays)
+    return lax.platform_dependent(*arrays, cpu=packed, default=reference)
 
 
 def place_by_argsort(
@@ -53,36 +62,59 @@ def place_by_argsort(
     return over_vectors(place_vector, axes, weights, sorted_init), after
 
 
+def sort_by_argsort(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """The reference for :func:`sort`."""
+    return over_vectors(lambda vector: vector[jnp.argsort(order_keys(vector))], axes, weights), after
+
+
 def place_by_packed_sort(
     weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes
 ) -> tuple[jax.Array, jax.Array]:
-    """The fast path for CPUs: the key of each weight and its place in one integer, a few vectors at a time.
+    """The fast path for CPUs: :func:`place_by_argsort` a few vectors at a time."""
 
-    XLA's CPU backend sorts a single operand of integers by a library routine, and anything else through a comparator,
-    several times slower. Few vectors at a time keep the temporaries in the cache, and small however large the array.
+    def place_rows(order: jax.Array, rows: jax.Array, values: jax.Array) -> jax.Array:
+        finite = jnp.isfinite(rows).all(axis=1, keepdims=True)
+        return jnp.where(finite, jax.vmap(_scatter)(order, values), rows)
+
+    return _in_blocks(place_rows, axes, after, weights, sorted_init)
+
+
+def sort_by_packed_sort(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """The fast path for CPUs: :func:`sort_by_argsort` a few vectors at a time."""
+    return _in_blocks(lambda order, rows: jnp.take_along_axis(rows, order, axis=1), axes, after, weights)
+
+
+def _in_blocks(
+    function: Callable[..., jax.Array], axes: Axes, after: jax.Array, *arrays: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Applies a function of ``(order, rows, ...)``, each ``(vectors, fan_in)``, to a few vectors at a time.
+
+    ``order`` is the argsort of the first array's rows, by a sort of integers: the key of each weight and its place in
+    one. XLA's CPU backend sorts a single operand of integers by a library routine, and anything else through a
+    comparator, several times slower. Few vectors at a time keep the temporaries in the cache, and small however large
+    the array.
     """
-    columns, values = (_as_columns(array, axes) for array in (weights, sorted_init))  # (fan_in, vectors)
-    fan_in, vectors = columns.shape
+    columns = [_as_columns(array, axes) for array in arrays]  # (fan_in, vectors)
+    fan_in, vectors = columns[0].shape
     block = min(vectors, _BLOCK, max(4, vectors // 4))  # a quarter of the array, for the temporaries' sake
     group = block if block * fan_in < _SMALL else -(-block // _SORTS)
 
-    def place_block(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def do_block(number: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         result, _ = carry
         start = jnp.minimum(number * block, vectors - block)  # the last block may overlap the one before it
-        placed = []
+        done = []
         for first in range(0, block, group):
             take = functools.partial(lax.dynamic_slice_in_dim, start_index=start + first, axis=1)
-            rows, row_values = (take(array, slice_size=min(group, block - first)).T for array in (columns, values))
-            order = _argsort_packed(rows)  # (vectors, fan_in)
-            finite = jnp.isfinite(rows).all(axis=1, keepdims=True)
-            placed.append(jnp.where(finite, jax.vmap(_scatter)(order, row_values), rows))
-        result = lax.dynamic_update_slice_in_dim(result, jnp.concatenate(placed).T, start, axis=1)
+            rows = [take(array, slice_size=min(group, block - first)).T for array in columns]
+            order = _argsort_packed(rows[0])  # (vectors, fan_in)
+            done.append(function(order, *rows))
+        result = lax.dynamic_update_slice_in_dim(result, jnp.concatenate(done).T, start, axis=1)
         return result, jnp.minimum(order[0, 0], 0)
 
     # Loops that may run side by side do not share temporaries: what this one fills makes it wait for the one before.
-    empty = jnp.full_like(columns, after.astype(columns.dtype))
-    result, after = lax.fori_loop(0, -(-vectors // block), place_block, (empty, after))
-    return _from_columns(result, weights.shape, axes), after
+    empty = jnp.full_like(columns[0], after.astype(columns[0].dtype))
+    result, after = lax.fori_loop(0, -(-vectors // block), do_block, (empty, after))
+    return _from_columns(result, arrays[0].shape, axes), after
 
 
 def order_keys(weights: jax.Array) -> jax.Array:

@@ -1,12 +1,13 @@
 """Sort the initial weights, and reconnect the current ones: the sync of Algorithm 1."""
 
-import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 
-from laperm_jax._place import order_keys, over_vectors, place
+from laperm_jax._place import place, sort
+from laperm_jax._redraw import DrawFn
 from laperm_jax._vectors import Axes, canonical_axes
 
 
@@ -31,7 +32,7 @@ def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
       [[1.0, -2.0], [2.0, -1.0], [3.0, 0.0]]
     """
     weights = _floating(weights)
-    return _sort_vectors(weights, canonical_axes(axes, weights.ndim))
+    return _sort(weights, jnp.int32(0), axes=canonical_axes(axes, weights.ndim))[0]
 
 
 def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
@@ -71,8 +72,9 @@ def reconnect_leaves(
     weights: Mapping[str, jax.typing.ArrayLike],
     sorted_init: Mapping[str, jax.typing.ArrayLike],
     axes: Mapping[str, Axes],
+    draw: Mapping[str, DrawFn] = MappingProxyType({}),
 ) -> dict[str, jax.Array]:
-    """Reconnects several parameters, by path: those of ``weights``.
+    """Reconnects several parameters, by path: those of ``weights``, to values of ``sorted_init`` or to drawn ones.
 
     On the fast path for CPUs one parameter follows another, so that their temporary arrays can have the same memory:
     what a sync needs at its peak depends on the largest parameter, not on how many there are.
@@ -80,7 +82,11 @@ def reconnect_leaves(
     first = jnp.int32(0)
     after, result = first, {}
     for path, leaf in weights.items():
-        result[path], after = _reconnect(leaf, sorted_init[path], after, axes[path])
+        if path in sorted_init:
+            values = sorted_init[path]
+        else:
+            values, after = _sort(_floating(draw[path](after)), after, axes=axes[path])
+        result[path], after = _reconnect(leaf, values, after, axes[path])
         if not isinstance(after, jax.core.Tracer):
             after = first  # outside jit the order is given, and the next parameter may lie on another device
     return result
@@ -98,11 +104,7 @@ def _reconnect(
 
 
 _place = jax.jit(place, static_argnames="axes")
-
-
-@functools.partial(jax.jit, static_argnames="axes")
-def _sort_vectors(weights: jax.Array, axes: Axes) -> jax.Array:
-    return over_vectors(lambda vector: vector[jnp.argsort(order_keys(vector))], axes, weights)
+_sort = jax.jit(sort, static_argnames="axes")
 
 
 def _floating(array: jax.typing.ArrayLike) -> jax.Array:

@@ -10,10 +10,11 @@ from jax import lax
 
 from laperm_jax._paths import leaves_by_path, map_by_path, names
 from laperm_jax._reconnect import reconnect_leaves
+from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw, draw_functions
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
 from laperm_jax._schedules import SyncSchedule, every
-from laperm_jax._state import LaPermState, merged_sorted_init, sorted_copy
+from laperm_jax._state import LaPermState, initial_values, merged_initial_values, sorted_copy
 from laperm_jax._vectors import Axes, FanInRule, matrix_fan_in, vector_axes
 
 Leaves = dict[str, jax.Array]  # by path
@@ -39,6 +40,7 @@ class LaPerm(optax.GradientTransformationExtraArgs):
 
     fan_in_axes: FanInRule | Mapping[str, Axes]
     _apply_gradients: ApplyGradientsFn
+    _redraw: RedrawFn | None
 
     def __new__(
         cls,
@@ -46,14 +48,16 @@ class LaPerm(optax.GradientTransformationExtraArgs):
         update: optax.TransformUpdateExtraArgsFn,
         fan_in_axes: FanInRule | Mapping[str, Axes],
         apply_gradients: ApplyGradientsFn,
+        redraw: RedrawFn | None = None,
     ) -> "LaPerm":
         self = super().__new__(cls, init, update)
         self.fan_in_axes = fan_in_axes
         self._apply_gradients = apply_gradients
+        self._redraw = redraw
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:  # for copy.copy and copy.deepcopy
-        return (*self, self.fan_in_axes, self._apply_gradients)
+        return (*self, self.fan_in_axes, self._apply_gradients, self._redraw)
 
     def apply_gradients(
         self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
@@ -113,15 +117,18 @@ class LaPerm(optax.GradientTransformationExtraArgs):
           >>> bool((exact["kernel"] == params["kernel"]).all())
           True
         """
-        sorted_init = merged_sorted_init(opt_state)
+        sorted_init, redrawn = merged_initial_values(opt_state)
         axes = vector_axes(self.fan_in_axes, params)
-        if missing := sorted_init.keys() - axes.keys():
+        if missing := (sorted_init.keys() | redrawn) - axes.keys():
             raise ValueError(
                 f"opt_state holds the initial values of {names(missing)}, which params lacks or the rule of this "
                 f"transform leaves alone; it treats {names(axes)}"
             )
-        treated = {path: leaf for path, leaf in leaves_by_path(params).items() if path in sorted_init}
-        reconnected = reconnect_leaves(treated, sorted_init, axes)
+        treated = {
+            path: leaf for path, leaf in leaves_by_path(params).items() if path in sorted_init or path in redrawn
+        }
+        draw = draw_functions(self._redraw, {path: treated[path] for path in redrawn & treated.keys()})
+        reconnected = reconnect_leaves(treated, sorted_init, axes, draw)
         return map_by_path(lambda path, leaf: reconnected.get(path, leaf), params)
 
 
@@ -131,6 +138,7 @@ def laperm(
     *,
     fan_in_axes: FanInRule | Mapping[str, Axes] | None = None,
     reset_values: ResetRule | Mapping[str, float] | None = None,
+    redraw: RedrawFn | None = None,
 ) -> LaPerm:
     r"""Trains by reordering the initial weights: LaPerm, lookahead permutation.
 
@@ -153,13 +161,17 @@ def laperm(
         default is :func:`laperm_jax.matrix_fan_in`; for Flax see :func:`laperm_jax.flax_fan_in`.
       reset_values: leaves put back to a constant at each sync: a rule ``(path, leaf) -> float | None`` or a dict by
         path (:func:`laperm_jax.norm_reset`). Such a leaf is not reordered.
+      redraw: function without arguments that returns the initial parameters again, the same bits at every call, as in
+        ``lambda: model.init(key, x)["params"]``. The state then keeps no copy of them: they are drawn and sorted at
+        each sync, and by ``reconnected_params``. Make ``params`` by ``jax.jit(redraw)()``.
 
     Returns:
       A :class:`LaPerm`, an ``optax.GradientTransformationExtraArgs``; extra arguments of ``update`` go to ``inner``.
 
     Raises:
       ValueError: here, for an int ``sync_period`` below 1; by ``init``, for initial vectors that hold NaN or inf (where
-        values are concrete), axes that do not fit their leaf and unknown paths; by ``update``, without ``params``.
+        values are concrete), axes that do not fit their leaf, unknown paths and a ``redraw`` that returns other values
+        than ``params``; by ``update``, without ``params``.
       TypeError: here, for a ``sync_period`` of another type; by ``init``, for complex leaves that the rule treats.
 
     Example:
@@ -192,11 +204,13 @@ def laperm(
 
     .. note::
       ``optax.inject_hyperparams`` takes every callable argument for a schedule of its own: list ``"fan_in_axes"``,
-      ``"reset_values"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
+      ``"reset_values"``, ``"redraw"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
     """
     inner = optax.with_extra_args_support(inner)
     should_sync = sync_period if callable(sync_period) else every(sync_period)
     fan_in_rule = matrix_fan_in if fan_in_axes is None else fan_in_axes
+    # Compiled also where the caller is not, so that the bits are those of a sync.
+    redraw = None if redraw is None else jax.jit(redraw)
 
     def plan(params: optax.Params) -> tuple[dict[str, Axes], dict[str, float]]:
         resets = resolve_reset_values(reset_values, params)
@@ -205,9 +219,10 @@ def laperm(
 
     def init(params: optax.Params) -> LaPermState:
         axes, _ = plan(params)
-        sorted_init = map_by_path(
-            lambda path, leaf: sorted_copy(path, leaf, axes[path]) if path in axes else optax.MaskedNode(), params
-        )
+        if redraw:
+            check_redraw(redraw, {path: leaf for path, leaf in leaves_by_path(params).items() if path in axes})
+        keep = lambda path, leaf: Redrawn() if redraw else sorted_copy(path, leaf, axes[path])
+        sorted_init = map_by_path(lambda path, leaf: keep(path, leaf) if path in axes else optax.MaskedNode(), params)
         return LaPermState(jnp.zeros([], jnp.int32), sorted_init, inner.init(params))
 
     def inner_step(
@@ -219,15 +234,17 @@ def laperm(
     def landing(state: LaPermState, params: optax.Params) -> tuple[LandFn, Collection[str]]:
         """Returns a function that says where weights, by path, land at a sync, and the paths it takes."""
         axes, resets = plan(params)
-        sorted_init = leaves_by_path(state.sorted_init)
-        if sorted_init.keys() != axes.keys():
+        sorted_init, redrawn = initial_values(state.sorted_init)
+        if (kept := sorted_init.keys() | redrawn) != axes.keys():
             raise ValueError(
-                f"the state holds the initial values of {names(sorted_init)}, and the rule treats {names(axes)} of "
+                f"the state holds the initial values of {names(kept)}, and the rule treats {names(axes)} of "
                 "params: was the state made by init with these parameters?"
             )
 
         def land(weights: Leaves) -> Leaves:
-            reordered = reconnect_leaves({path: weights[path] for path in axes if path in weights}, sorted_init, axes)
+            treated = {path: weights[path] for path in axes if path in weights}
+            draw = draw_functions(redraw, {path: treated[path] for path in redrawn & treated.keys()})
+            reordered = reconnect_leaves(treated, sorted_init, axes, draw)
             return reordered | {path: _reset(weights[path], resets[path]) for path in resets if path in weights}
 
         return land, axes.keys() | resets.keys()
@@ -279,7 +296,7 @@ def laperm(
         land, paths = landing(opt_state, params)
         return change_at_sync(land, paths, opt_state, optax.apply_updates(params, updates)), opt_state
 
-    return LaPerm(init, update, fan_in_rule, apply_gradients)
+    return LaPerm(init, update, fan_in_rule, apply_gradients, redraw)
 
 
 def _reset(weights: jax.Array, value: float) -> jax.Array:

@@ -9,7 +9,13 @@ import pytest
 from jax import lax
 
 from laperm_jax import sort_vectors
-from laperm_jax._place import place, place_by_argsort, place_by_packed_sort
+from laperm_jax._place import (
+    place,
+    place_by_argsort,
+    place_by_packed_sort,
+    sort_by_argsort,
+    sort_by_packed_sort,
+)
 from laperm_jax._reconnect import reconnect_leaves
 from tests import reference
 
@@ -63,6 +69,21 @@ def test_the_fast_path_gives_the_bits_of_the_reference(shape, axes, dtype, kind)
         np.testing.assert_array_equal(reference.bits(np.asarray(fast[0])), reference.bits(expected))
     assert (fast[1], slow[1]) == (0, 0)
     assert fast[0].dtype == slow[0].dtype == dtype
+
+
+@pytest.mark.parametrize("kind", ["no ties", "ties", "non-finite"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("shape", "axes"), ARRAYS)
+def test_the_fast_sort_gives_the_bits_of_the_reference(shape, axes, dtype, kind):
+    _, weights = draw(shape, jnp.dtype(dtype), kind)
+    fast, slow = (
+        jax.jit(function, static_argnames="axes")(weights, ZERO, axes=axes)[0]
+        for function in (sort_by_packed_sort, sort_by_argsort)
+    )
+    np.testing.assert_array_equal(reference.bits(np.asarray(fast)), reference.bits(np.asarray(slow)))
+    if weights.size <= 5_000 and kind != "non-finite":
+        expected = reference.sort_vectors(weights, axes)
+        np.testing.assert_array_equal(reference.bits(np.asarray(fast)), reference.bits(expected))
 
 
 def test_the_fast_path_under_vmap_and_scan():

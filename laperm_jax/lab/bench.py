@@ -1,9 +1,11 @@
 """What a sync costs: latency, against a copy and against the same work in other libraries; memory and compilation."""
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -19,11 +21,12 @@ from rich.table import Table
 from laperm_jax import flax_fan_in, laperm
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._place import order_keys
-from laperm_jax._vectors import vector_axes
-from laperm_jax.lab import models, peers, plots
-from laperm_jax.lab.config import BenchConfig, TreeName, check_bench
+from laperm_jax._vectors import Axes, vector_axes
+from laperm_jax.lab import data, models, peers, plots
+from laperm_jax.lab.config import PAPER, BenchConfig, TreeName, check_bench, paper_preset
 from laperm_jax.lab.models import Shape
 from laperm_jax.lab.run import environment
+from laperm_jax.lab.training import Trainer
 from laperm_jax.lab.weights import weight_vectors
 
 Row = dict[str, Any]
@@ -32,6 +35,8 @@ PERIODS = (20, 100, 1000)
 _NEVER = 2**31 - 1
 _PATIENCE = 10.0
 _ROW_LENGTH = 1024  # of the scaling series
+_COPIES = 4  # of the weights, that a measurement of the sync and a copy has room for
+_COPIES_IN_FULL = 10  # and one of everything
 _IMAGES: dict[str, Shape] = {"f1": (28, 28, 1), "conv7": (28, 28, 1)}
 
 
@@ -49,11 +54,14 @@ def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
     series: list[Row] = []
     for name in config.models:
         with console.status(f"measuring {name}"):
-            rows.append({"model": name, **measure(parameter_tree(name), config.repeats, config.peers)})
+            rows.append({"model": name, **measure(name, config.repeats, config.peers)})
         console.print(f"{name}: a sync takes {rows[-1]['sync_ms']:.4g} ms")
         write(config, rows, series)
     size = 10**5
     while size <= config.largest:
+        if (needed := _COPIES * 4 * size) > memory_bytes():
+            console.print(f"{size:,} weights need {needed / 2**30:.0f} GiB and are left out")
+            break
         with console.status(f"measuring {size:,} weights"):
             tree = {"kernel": jax.ShapeDtypeStruct((_ROW_LENGTH, round(size / _ROW_LENGTH)), jnp.float32)}
             series.append(measure_sync(tree, config.repeats, with_peers=False))
@@ -78,7 +86,7 @@ def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
 def tables(rows: list[Row]) -> list[Table]:
     """What is worth reading at a glance, for a terminal of 80 columns; the JSON holds the rest."""
     peer_names = [name for name in peers.PEERS if f"{name}_ms" in rows[0]]
-    timed = ("sync", "copy", "keys_sort", *peer_names)
+    timed = ("sync", "redraw", "copy", "keys_sort", *peer_names)
     sync = Table(title="one sync, milliseconds", caption=_missing(rows[0], peer_names), box=box.SIMPLE)
     titles = {"keys_sort": "keys", "tensorflow": "TF", "naive_jax": "naive"}
     for name in ("model", "weights", *timed):
@@ -86,12 +94,17 @@ def tables(rows: list[Row]) -> list[Table]:
     update = Table(title="an update that is no sync, over Adam's", box=box.SIMPLE)
     for name in ("model", "update", "apply_gradients", "compile update"):
         update.add_column(name, justify="left" if name == "model" else "right")
+    training = Table(title="share of training time in syncs", box=box.SIMPLE)
+    for name in ("model", "a step, ms", *(f"k = {period:,}" for period in PERIODS)):
+        training.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
         times = [row[f"{name}_ms"] for name in timed]
         sync.add_row(row["model"], f"{row['weights']:,}", *map(milliseconds, times))
         shares = (f"{row[f'{name}_over_adam']:+.1%}" for name in ("update", "apply_gradients"))
         update.add_row(row["model"], *shares, f"{row['update_compile_seconds']:.1f} s")
-    return [sync, update]
+        shares = ("-" if share is None else f"{share:.2%}" for share in row["share_of_training"].values())
+        training.add_row(row["model"], milliseconds(row["train_step_ms"]), *shares)
+    return [sync, update, training]
 
 
 def milliseconds(time: float | None, missing: str = "-") -> str:
@@ -112,7 +125,7 @@ def parameter_tree(name: TreeName) -> optax.Params:
         return _transformer(768, {"token": {"embedding": (50_257, 768)}, "position": {"embedding": (1_024, 768)}})
     if name == "vit":
         return _transformer(768, {"patch": {"kernel": (16, 16, 3, 768)}, "head": {"kernel": (768, 1_000)}})
-    make = lambda: models.build(name, _IMAGES.get(name, (32, 32, 3)), rngs=nnx.Rngs(0))
+    make = lambda: models.build(name, _image(name), rngs=nnx.Rngs(0))
     return nnx.to_pure_dict(nnx.state(nnx.eval_shape(make), nnx.Param))
 
 
@@ -130,9 +143,40 @@ def _transformer(width: int, ends: dict[str, Any]) -> optax.Params:
     return jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=is_shape)
 
 
-def measure(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
-    """Everything about one network: the sync, and what LaPerm adds to an update that is none."""
-    return measure_sync(tree, repeats, with_peers) | measure_update(tree, repeats)
+def memory_bytes() -> int:
+    """Memory of the device, or of the machine where the device is its processor."""
+    stats = jax.devices()[0].memory_stats()
+    return stats["bytes_limit"] if stats else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def measure(name: TreeName, repeats: int, with_peers: bool) -> Row:
+    """Everything about one network: the sync, what LaPerm adds to an update that is none, its share of training."""
+    tree = parameter_tree(name)
+    row = measure_sync(tree, repeats, with_peers) | measure_update(tree, repeats)
+    step = measure_training_step(name, repeats) if name in PAPER else None
+    share = lambda period: step and row["sync_ms"] / (period * step + row["sync_ms"])
+    return row | {"train_step_ms": step, "share_of_training": {str(period): share(period) for period in PERIODS}}
+
+
+def measure_training_step(name: TreeName, repeats: int) -> float:
+    """Milliseconds of one step of the paper's training of a network that is no sync, on random images."""
+    config = replace(paper_preset(name), sync_period=_NEVER)
+    images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.batch_size, *_image(name)), np.uint8)
+    split = data.Split(images, labels[:, 0, 0, 0].astype(np.int32) % 10)
+    trainer = Trainer(replace(config, validation_size=2 * config.batch_size), data.Dataset(split, split, 255))
+    zero, stop = np.int32(0), np.int32(trainer.steps_per_epoch)
+    arguments = [trainer.init_state(), trainer.train, trainer.shuffle(zero), zero, stop]
+
+    def train(turn: int) -> Any:
+        del turn
+        arguments[0], losses = trainer.run(*arguments)
+        return losses
+
+    return 1e3 * statistics.median(_in_turns({"train": train}, repeats)["train"]) / trainer.steps_per_epoch
+
+
+def _image(name: TreeName) -> Shape:
+    return _IMAGES.get(name, (32, 32, 3))
 
 
 def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
@@ -140,27 +184,30 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
 
     Args:
       tree: shapes and dtypes.
-      repeats: timed calls of each, in turns, of two sets of weights.
+      repeats: timed calls of each, in turns, of two sets of weights; of one where memory has no room for two.
       with_peers: whether other libraries do the same work, in the same turns.
 
     Returns:
-      Times in milliseconds: ``sync_ms`` and others, medians, and ``sync_p95_ms``.
+      Times in milliseconds: ``sync_ms`` and others, medians, and ``sync_p95_ms``; of ``redraw``, a sync that draws the
+      initial weights again. ``None`` where memory has no room to measure.
     """
     axes = vector_axes(flax_fan_in, tree)
-    treated = lambda tree: {path: leaf for path, leaf in leaves_by_path(tree).items() if path in axes}
-    draws = [treated(_draw(tree, seed)) for seed in (0, 1)]
+    tree = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in axes}
+    in_full = _COPIES_IN_FULL * sum(4 * leaf.size for leaf in tree.values()) <= memory_bytes()
+    draws = [_draw(tree, seed) for seed in range(2 if in_full else 1)]
     tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes)
     opt_state = tx.init(draws[0])
     sync, compile_seconds, memory = _compiled(jax.jit(tx.reconnected_params), opt_state, draws[0])
     copy = jax.jit(lambda weights: jax.tree.map(jnp.copy, weights))
-    sort = jax.jit(lambda rows: [lax.sort(order_keys(row), dimension=1) for row in rows])
     functions: dict[str, Callable[[int], Any]] = {
-        "sync": lambda turn: sync(opt_state, draws[turn % 2]),
-        "copy": lambda turn: copy(draws[turn % 2]),
+        "sync": lambda turn: sync(opt_state, draws[turn % len(draws)]),
+        "copy": lambda turn: copy(draws[turn % len(draws)]),
     }
-    rows = [jnp.asarray(weight_vectors(np.asarray(leaf), axes[path])) for path, leaf in draws[0].items()]
-    functions["keys_sort"] = lambda turn: sort(rows)
     missing: dict[str, None] = {}
+    if in_full:
+        functions |= _redraw_and_keys(tree, axes, draws)
+    else:
+        missing |= {"redraw_ms": None, "keys_sort_ms": None}
     if with_peers:
         problem = [
             (np.asarray(leaf), np.asarray(opt_state.sorted_init[path]), axes[path]) for path, leaf in draws[0].items()
@@ -182,11 +229,20 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
         "sync_p95_ms": 1e3 * float(np.percentile(seconds["sync"], 95)),
         "weights_per_second": 1e3 * weights / sync_ms,
         "fraction_of_copy_bandwidth": statistics.median(seconds["copy"]) * 1e3 / sync_ms,
-        "amortised_ms_per_step": {str(period): sync_ms / period for period in PERIODS},
         "temporary_bytes_over_largest_kernel": memory.temp_size_in_bytes / largest,
         "state_bytes_over_weights": sum(leaf.nbytes for leaf in jax.tree.leaves(opt_state.sorted_init)) / 4 / weights,
         "sync_compile_seconds": compile_seconds,
     }
+
+
+def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[optax.Params]) -> dict[str, Any]:
+    """A sync that keeps no sorted copy, and a sort of the keys alone, of contiguous rows."""
+    tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes, redraw=lambda: _draw(tree, 0))
+    opt_state = tx.init(draws[0])
+    redraw = jax.jit(tx.reconnected_params)
+    sort = jax.jit(lambda rows: [lax.sort(order_keys(row), dimension=1) for row in rows])
+    rows = [jnp.asarray(weight_vectors(np.asarray(leaf), axes[path])) for path, leaf in draws[0].items()]
+    return {"redraw": lambda turn: redraw(opt_state, draws[turn % 2]), "keys_sort": lambda turn: sort(rows)}
 
 
 def measure_update(tree: optax.Params, repeats: int) -> Row:
@@ -241,7 +297,8 @@ def _draw(tree: optax.Params, seed: int) -> optax.Params:
     """Normal weights; each a fresh array."""
     leaves, treedef = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    draws = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
+    draw = jax.jit(jax.random.normal, static_argnums=(1, 2))
+    draws = [draw(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(treedef, draws)
 
 

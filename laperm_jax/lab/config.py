@@ -81,6 +81,8 @@ class TrainConfig:
     """Put scale and bias of BatchNorm back to 1 and 0 at every sync."""
     reestimate_batchnorm: int = 0
     """Training batches to measure BatchNorm statistics on before each evaluation."""
+    redraw: bool = False
+    """Draw the initial weights again at each sync instead of keeping a sorted copy."""
     validation_size: int | None = None
     """Training images held out to choose the model by (180 of digits, 5000 of the others)."""
     seed: int = 0
@@ -227,8 +229,8 @@ class BenchConfig:
 
     models: tuple[TreeName, ...] = typing.get_args(TreeName)
     """Parameter trees: networks of the paper; gpt2 (small) and vit (base) in their shapes."""
-    largest: int = 10**8
-    """Weights in the last matrix of the scaling series, which starts at 100,000 and goes by tens."""
+    largest: int = 10**9
+    """Weights in the last matrix of the scaling series, which starts at 100,000 and goes by tens, as memory allows."""
     repeats: int = 11
     """Timed calls of each function, in turns."""
     peers: bool = False

@@ -1,5 +1,6 @@
 """Pictures of a run, drawn with matplotlib to files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def latency(path: Path, models: Sequence[Mapping[str, Any]], series: Sequence[Ma
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     panel = figure.subplots()
-    column = lambda name: [row[name] for row in series]
+    column = lambda name: [math.nan if row[name] is None else row[name] for row in series]
     for name, label, color in (
         ("sync_ms", "sync", RECONNECTED),
         ("keys_sort_ms", "sort of the keys alone", INITIAL),

@@ -1,5 +1,6 @@
 """The training itself: pure functions of a state, compiled once, over data that sit on the device."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +78,8 @@ class Trainer:
         self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model == "resnet50" else 0.0
 
         init_key, self._order_key, self._update_key = jax.random.split(jax.random.key(config.seed), 3)
-        model = _build_model(config, train.images.shape[1:], init_key)
+        make = _model_maker(config, train.images.shape[1:])
+        model = nnx.jit(make)(init_key)
         self._graph = nnx.graphdef(model)
         params, batch_stats = (nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat))
         if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
@@ -91,6 +93,7 @@ class Trainer:
             config.sync_period or at_steps([]),
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,
+            redraw=(lambda: nnx.to_pure_dict(nnx.state(make(init_key), nnx.Param))) if config.redraw else None,
         )
         self.shuffle = jax.jit(self._shuffle)
         self.run = jax.jit(self._run, donate_argnums=0)
@@ -202,16 +205,16 @@ def _check_sizes(config: TrainConfig, validation_size: int, images: int) -> None
         raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
 
 
-def _build_model(config: TrainConfig, image_shape: tuple[int, ...], key: jax.Array) -> nnx.Module:
+def _model_maker(config: TrainConfig, image_shape: tuple[int, ...]) -> Callable[[jax.Array], nnx.Module]:
+    """Returns a function that makes the network from a PRNG key."""
     try:
         kernels = models.count_kernels(config.model, image_shape, config.widths)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     inits = initialization.kernel_inits(config.init, config.keep, kernels)
-    make = lambda key: models.build(
+    return lambda key: models.build(
         config.model, image_shape, widths=config.widths, kernel_init=inits.__getitem__, rngs=nnx.Rngs(key)
     )
-    return nnx.jit(make)(key)
 
 
 def _treated_axes(params: Tree, permute_biases: bool) -> dict[str, Axes]:

@@ -48,10 +48,13 @@ def test_a_run_writes_tables_figures_and_a_picture(tmp_path):
     assert written["copy_ms"] > 0
     assert 0 < written["sync_ms"] <= written["sync_p95_ms"]
     assert written["state_bytes_over_weights"] == 1
+    assert written["redraw_ms"] > 0
+    cost = written["sync_ms"] / written["train_step_ms"]
+    assert written["share_of_training"] == pytest.approx({k: cost / (int(k) + cost) for k in ("20", "100", "1000")})
     assert written["weights_per_second"] == pytest.approx(7_840 / written["sync_ms"] * 1e3)
     assert (tmp_path / "new" / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert [row["weights"] for row in series] == [1024 * 98]
-    assert [table.row_count for table in bench.tables(rows)] == [1, 1]
+    assert [table.row_count for table in bench.tables(rows)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,16 @@ def test_a_run_writes_tables_figures_and_a_picture(tmp_path):
 def test_wrong_settings(wrong, message):
     with pytest.raises(ConfigError, match=message):
         bench.run(BenchConfig(**wrong), Console(quiet=True))
+
+
+def test_where_memory_is_short_less_is_measured(monkeypatch):
+    config = BenchConfig(models=(), largest=10**6, repeats=1)
+    monkeypatch.setattr(bench, "memory_bytes", lambda: 8 * 4 * 10**5)
+    console = Console(width=80, record=True)
+    _, (row,) = bench.run(config, console)
+    assert row["sync_ms"] > 0
+    assert row["redraw_ms"] is row["keys_sort_ms"] is None
+    assert "1,000,000 weights need 0 GiB and are left out" in console.export_text()
 
 
 def test_two_draws_differ():

@@ -67,6 +67,15 @@ def test_an_epoch_in_pieces_is_the_epoch_in_one(trainer):
     assert not np.asarray(losses)[10:].any()
 
 
+def test_redraw_trains_the_same_weights_without_a_copy(trainer):
+    redraw = make_trainer(redraw=True)
+    assert not jax.tree.leaves(redraw.init_state().opt_state.sorted_init)
+    (kept, _), (drawn, _) = (run(trainer, trainer.init_state(), 0, 9) for trainer in (trainer, redraw))
+    for ours, theirs in zip(jax.tree.leaves(drawn.params), jax.tree.leaves(kept.params), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert exact_share(redraw, redraw.reconnected_params(drawn.opt_state, drawn.params)) == 1
+
+
 def test_training_lowers_the_loss(trainer):
     _, losses = run(trainer, trainer.init_state(), 0, trainer.steps_per_epoch)
     assert losses[-3:].mean() < 0.7 * losses[:3].mean()
