@@ -1,5 +1,6 @@
 """What a sync costs: latency, against a copy and against the same work in other libraries; memory and compilation."""
 
+import gc
 import json
 import os
 import statistics
@@ -35,7 +36,7 @@ PERIODS = (20, 100, 1000)
 _NEVER = 2**31 - 1
 _PATIENCE = 10.0
 _ROW_LENGTH = 1024  # of the scaling series
-_COPIES = 4  # of the weights, that a measurement of the sync and a copy has room for
+_COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 _COPIES_IN_FULL = 10  # and one of everything
 _IMAGES: dict[str, Shape] = {"f1": (28, 28, 1), "conv7": (28, 28, 1)}
 
@@ -191,6 +192,7 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
       Times in milliseconds: ``sync_ms`` and others, medians, and ``sync_p95_ms``; of ``redraw``, a sync that draws the
       initial weights again. ``None`` where memory has no room to measure.
     """
+    gc.collect()  # what the row before has left behind
     axes = vector_axes(flax_fan_in, tree)
     tree = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in axes}
     in_full = _COPIES_IN_FULL * sum(4 * leaf.size for leaf in tree.values()) <= memory_bytes()

@@ -71,7 +71,7 @@ def test_wrong_settings(wrong, message):
 
 def test_where_memory_is_short_less_is_measured(monkeypatch):
     config = BenchConfig(models=(), largest=10**6, repeats=1)
-    monkeypatch.setattr(bench, "memory_bytes", lambda: 8 * 4 * 10**5)
+    monkeypatch.setattr(bench, "memory_bytes", lambda: 9 * 4 * 10**5)
     console = Console(width=80, record=True)
     _, (row,) = bench.run(config, console)
     assert row["sync_ms"] > 0
