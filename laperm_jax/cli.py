@@ -12,7 +12,15 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
-from laperm_jax.lab.config import BenchConfig, ConfigError, DatasetName, TrainConfig, paper_preset
+from laperm_jax.lab.config import (
+    BenchConfig,
+    ConfigError,
+    DatasetName,
+    EvaluateConfig,
+    ScaleName,
+    TrainConfig,
+    paper_preset,
+)
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130  # exit codes
 
@@ -27,6 +35,24 @@ class DataCommand:
     """Which dataset."""
     data_dir: Path | None = None
     """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentCommand:
+    """Repeat the experiments of the paper: list them, run one, or make a page of all results."""
+
+    action: tyro.conf.Positional[Literal["list", "run", "report"]]
+    """What to do."""
+    name: tyro.conf.Positional[str | None] = None
+    """Which experiment to run."""
+    scale: ScaleName = "cpu"
+    """Of a run: smoke takes seconds, cpu less than 40 minutes on two cores, full has the paper's settings."""
+    seeds: int | None = None
+    """Of a run: number of seeds (by default the experiment's own)."""
+    results: Path = Path("results")
+    """Of a report: folder of the results."""
+    out: Path | None = None
+    """Folder of a run (results/NAME/SCALE), or file of a report (results/report.html)."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,6 +72,10 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _train(command, console)
             case BenchConfig():
                 return _bench(command, console)
+            case EvaluateConfig():
+                return _evaluate(command, console)
+            case ExperimentCommand():
+                return _experiment(command, console)
             case DataCommand():
                 return _prepare(command, console)
     except ConfigError as error:
@@ -56,14 +86,20 @@ def main(args: Sequence[str] | None = None) -> int:
     raise AssertionError(command)
 
 
-def parse(args: Sequence[str]) -> TrainConfig | BenchConfig | DataCommand:
+def parse(args: Sequence[str]) -> TrainConfig | BenchConfig | EvaluateConfig | ExperimentCommand | DataCommand:
     """Parses a command line; options given override a preset.
 
     Raises:
       SystemExit: with 2 for unknown options and values of the wrong type, with 0 after ``--help``.
       ConfigError: for a preset the model does not have.
     """
-    commands: dict[str, Callable[..., Any]] = {"train": TrainConfig, "bench": BenchConfig, "data": DataCommand}
+    commands: dict[str, Callable[..., Any]] = {
+        "train": TrainConfig,
+        "evaluate": EvaluateConfig,
+        "experiment": ExperimentCommand,
+        "bench": BenchConfig,
+        "data": DataCommand,
+    }
     description = "Train neural networks by reordering their random initial weights."
     command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="laperm", description=description)
     if isinstance(command, TrainConfig) and command.preset:
@@ -108,6 +144,40 @@ def _bench(config: BenchConfig, console: Console) -> int:
         console.print(table)
     if config.out:
         console.print(f"results in {config.out}")
+    return 0
+
+
+def _evaluate(config: EvaluateConfig, console: Console) -> int:
+    from laperm_jax.lab import evaluation
+
+    accuracy, counts = evaluation.evaluate(config)
+    console.print(evaluation.table(counts))
+    console.print(f"test_accuracy {accuracy:.4f}")
+    return 0
+
+
+def _experiment(command: ExperimentCommand, console: Console) -> int:
+    from laperm_jax.lab import grid, report
+    from laperm_jax.lab.experiments import EXPERIMENTS
+
+    if command.action == "list":
+        for experiment in EXPERIMENTS.values():
+            console.print(f"{experiment.name:18}{experiment.question}", soft_wrap=True)
+        return 0
+    if command.action == "report":
+        out = command.out or command.results / "report.html"
+        report.write(out, command.results)
+        console.print(f"report in {out}")
+        return 0
+    if command.name not in EXPERIMENTS:
+        raise ConfigError(f"there is no experiment {command.name}; there are {', '.join(EXPERIMENTS)}")
+    if command.seeds is not None and command.seeds < 1:
+        raise ConfigError(f"--seeds is {command.seeds}; it must be 1 or more")
+    out = command.out or command.results / command.name / command.scale
+    if not grid.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console):
+        console.print(f"interrupted; finished runs are kept in {out}, and the same command goes on from there")
+        return INTERRUPTED
+    console.print(f"results in {out}; `laperm experiment report` makes a page of them")
     return 0
 
 

@@ -1,5 +1,6 @@
-"""Sparse and shared-value starts, in the form of ``jax.nn.initializers``: they fit a Flax layer's ``kernel_init``."""
+"""Sparse, shared-value and equidistant starts, in the form of ``jax.nn.initializers``, for a Flax layer's kernel."""
 
+import math
 from typing import Any
 
 import jax
@@ -65,3 +66,31 @@ def shared_value(value: float, keep: float = 1.0) -> Initializer:
       [0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0]
     """
     return sparse(constant(value), keep)
+
+
+def equidistant(limit: float) -> Initializer:
+    """Gives each weight vector evenly spaced values from ``-limit`` to ``limit``, in random order.
+
+    All vectors then share one profile, a straight line (Cai, Chen & Qiao, arXiv 2407.01033, use such values).
+
+    Args:
+      limit: the largest value.
+
+    Returns:
+      An initializer of kernels whose last axis numbers the output units.
+
+    Example:
+      >>> import jax
+      >>> from laperm_jax.initializers import equidistant
+      >>> kernel = equidistant(1.0)(jax.random.key(0), (5, 3))
+      >>> jax.numpy.sort(kernel, axis=0)[:, 0].tolist()
+      [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """
+
+    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+        fan_in, vectors = math.prod(shape[:-1]), shape[-1]
+        values = jnp.broadcast_to(jnp.linspace(-limit, limit, fan_in, dtype=dtype)[:, None], (fan_in, vectors))
+        kernel = jax.random.permutation(key, values, independent=True).reshape(shape)
+        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
+
+    return init

@@ -8,12 +8,12 @@ import laperm_jax
 
 PUBLIC = {
     *("laperm", "LaPerm", "LaPermState", "sort_vectors", "reconnect", "matrix_fan_in", "all_fan_in", "flax_fan_in"),
-    *("path_fan_in", "norm_reset", "every", "at_steps", "initializers"),
+    *("path_fan_in", "norm_reset", "every", "at_steps", "growing", "with_learning_rate", "initializers"),
 }
 
 
 def test_public_names():
-    assert {name for name in dir(laperm_jax) if not name.startswith("_")} - {"cli", "lab"} == PUBLIC
+    assert {name for name in dir(laperm_jax) if not name.startswith("_")} - {"cli", "lab", "profiles"} == PUBLIC
     assert all(getattr(laperm_jax, name).__doc__ for name in PUBLIC)
 
 

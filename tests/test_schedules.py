@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from laperm_jax import at_steps, every
+from laperm_jax import at_steps, every, growing, with_learning_rate
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -45,3 +46,40 @@ def test_every_refuses_what_is_no_integer(period):
 def test_at_steps_refuses_numbers_that_no_update_has(step):
     with pytest.raises(ValueError, match=f"there is no update {step}"):
         at_steps([3, step])
+
+
+def test_growing_and_shrinking():
+    assert syncs(growing(3, 3, 30)) == syncs(every(3))
+    grown = np.diff(syncs(growing(1, 8, 30)))
+    assert (np.diff(grown) >= 0).all()
+    assert grown[0] == 1
+    assert grown[-1] > 4
+    shrunk = np.diff(syncs(growing(8, 1, 30)))
+    assert (np.diff(shrunk) <= 0).all()
+    assert shrunk[-1] == 1
+
+
+def test_with_learning_rate():
+    assert syncs(with_learning_rate(3, optax.constant_schedule(0.1), 30)) == syncs(every(3))
+    assert syncs(with_learning_rate(3, optax.piecewise_constant_schedule(0.1, {12: 0.5}), 30)) == [
+        3,
+        6,
+        9,
+        12,
+        18,
+        24,
+        30,
+    ]
+    assert syncs(with_learning_rate(5, optax.piecewise_constant_schedule(0.1, {10: 0.0}), 30)) == [5, 10]
+
+
+@pytest.mark.parametrize("wrong", [(0, 5, 30), (5, 0.5, 30), (5, 5, 0)])
+def test_growing_refuses_less_than_one(wrong):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        growing(*wrong)
+
+
+@pytest.mark.parametrize(("first", "rate"), [(0, 0.1), (5, 0.0)])
+def test_with_learning_rate_refuses_what_cannot_be(first, rate):
+    with pytest.raises(ValueError, match="must be 1 or more and the first learning rate above 0"):
+        with_learning_rate(first, optax.constant_schedule(rate), 30)

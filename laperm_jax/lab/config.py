@@ -31,6 +31,8 @@ InnerName = Literal[
 ]
 TreeName = Literal["f1", "conv7", "conv2", "conv4", "conv13", "resnet50", "gpt2", "vit"]
 ScheduleName = Literal["cosine", "constant", "exponential", "step"]
+ScaleName = Literal["smoke", "cpu", "full"]
+SyncScheduleName = Literal["constant", "geometric", "learning-rate", "end"]
 
 
 class ConfigError(ValueError):
@@ -61,6 +63,10 @@ class TrainConfig:
     """Of schedule step: one number for every so many epochs, or the epochs after which to decay."""
     sync_period: int | None = 50
     """k, the number of updates from one sync to the next; None trains with the inner optimiser alone."""
+    sync_schedule: SyncScheduleName = "constant"
+    """Of the period: geometric goes to --last-sync-period, learning-rate grows as that decays, end is one last sync."""
+    last_sync_period: int | None = None
+    """Sync period at the end of the run, for --sync-schedule geometric."""
     epochs: int | None = None
     """Passes over the training images (if neither epochs nor steps are given: 60 of digits, 10 of the others)."""
     steps: int | None = None
@@ -177,6 +183,7 @@ _ALLOWED: Ranges = {
     "decay_rate": _SHARE,
     "decay_epochs": _AT_LEAST_ONE,
     "sync_period": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),
+    "last_sync_period": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),
     "epochs": _AT_LEAST_ONE,
     "steps": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),
     "batch_size": _AT_LEAST_ONE,
@@ -201,6 +208,10 @@ def check(config: TrainConfig) -> None:
     _check_fields(config, _ALLOWED)
     if config.epochs is not None and config.steps is not None:
         raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps} exclude each other; give one of them")
+    if (config.sync_schedule == "geometric") != (config.last_sync_period is not None):
+        raise ConfigError("--sync-schedule geometric and --last-sync-period go together; give both or neither")
+    if config.sync_schedule != "constant" and config.sync_period is None:
+        raise ConfigError(f"--sync-schedule {config.sync_schedule} needs a --sync-period")
     for name in ("decay_rate", "decay_epochs", "keep"):
         if not getattr(config, name):
             raise ConfigError(f"{_option(name)} needs at least one number")
@@ -248,6 +259,31 @@ def check_bench(config: BenchConfig) -> None:
     _check_fields(config, _ALLOWED_IN_BENCH)
     if config.out and config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Evaluate released weights: their accuracy, and what each weight vector looks like."""
+
+    keras_weights: Path
+    """Keras weight file (HDF5), such as the paper's authors released."""
+    model: ModelName
+    """The network that the file is of."""
+    dataset: DatasetName
+    """The dataset whose test images to classify."""
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+
+
+def check_evaluate(config: EvaluateConfig) -> None:
+    """Checks what can be checked before the data are there.
+
+    Raises:
+      ConfigError: for a name that is none of its choices, and if there is no such file.
+    """
+    _check_fields(config, {})
+    if not config.keras_weights.is_file():
+        raise ConfigError(f"--keras-weights {config.keras_weights} is no file; name a Keras weight file (HDF5)")
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

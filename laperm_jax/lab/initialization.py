@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.nn.initializers import Initializer
 
-from laperm_jax.initializers import shared_value, sparse
+from laperm_jax.initializers import equidistant, shared_value, sparse
 from laperm_jax.lab.config import ConfigError
 
 _FIRST_LAYER_KEEP = 0.8
@@ -35,6 +35,7 @@ SCALED: dict[str, Callable[[float], Initializer]] = {
     "truncated_normal": initializers.truncated_normal,  # standard deviation before truncation at two of them
     "uniform": _symmetric_uniform,  # largest magnitude
     "orthogonal": initializers.orthogonal,  # gain
+    "equidistant": equidistant,  # largest magnitude
     "shared": shared_value,  # the one value
 }
 

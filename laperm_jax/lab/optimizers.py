@@ -1,9 +1,11 @@
-"""Inner optimisers and learning-rate schedules by name."""
+"""Inner optimisers, learning-rate schedules and sync schedules by name."""
 
 from collections.abc import Callable
 
 import optax
 
+from laperm_jax import at_steps, every, growing, with_learning_rate
+from laperm_jax._schedules import SyncSchedule
 from laperm_jax.lab.config import InnerName, TrainConfig
 
 _KERAS_EPSILON = 1e-7  # the paper's Adam has its framework's epsilon
@@ -61,3 +63,19 @@ def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoc
             factors = decay_rate if len(decay_rate) > 1 else decay_rate * len(decay_epochs)
             boundaries = [epoch * steps_per_epoch for epoch in decay_epochs]
             return optax.piecewise_constant_schedule(rate, dict(zip(boundaries, factors, strict=True)))
+
+
+def sync_schedule(config: TrainConfig, total_steps: int, learning_rate: optax.Schedule) -> SyncSchedule:
+    """When to sync, as a function of the number of the update; never without a sync period."""
+    period = config.sync_period
+    if period is None:
+        return at_steps([])
+    match config.sync_schedule:
+        case "constant":
+            return every(period)
+        case "geometric":
+            return growing(period, config.last_sync_period or period, total_steps)
+        case "learning-rate":
+            return with_learning_rate(period, learning_rate, total_steps)
+        case "end":
+            return at_steps([total_steps])

@@ -6,18 +6,22 @@ import importlib.metadata
 import math
 import os
 import platform
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from laperm_jax._vectors import Axes
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import TrainConfig, check, resolve
 from laperm_jax.lab.loop import Loop, heard_interrupt
 from laperm_jax.lab.run_folder import RunFolder, check_new
 from laperm_jax.lab.training import Trainer, TrainState, Tree
+from laperm_jax.profiles import profile_similarity
 
 Summary = dict[str, Any]
 
@@ -37,7 +41,9 @@ class Snapshot(NamedTuple):
     val_accuracy_free: float
 
 
-def train(config: TrainConfig, console: Console | None = None) -> Summary:
+def train(
+    config: TrainConfig, console: Console | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> Summary:
     """Trains a network as the settings say.
 
     The model is chosen by the validation accuracy of its reconnected weights, of equal epochs the later; the test
@@ -46,6 +52,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Summary:
     Args:
       config: settings.
       console: where to report; nowhere if None.
+      on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
       What ``summary.json`` holds. Accuracies are shares. ``status`` is ``finished``, ``interrupted`` or ``diverged``:
@@ -68,7 +75,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Summary:
     trainer = Trainer(config, data.load(config.dataset, config.data_dir))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.out, config)) if config.out else None
-        loop, best = fit(trainer, folder, console)
+        loop, best = fit(trainer, folder, console, on_progress)
         initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
         final = weights.to_numpy(best.params)
         exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
@@ -81,12 +88,14 @@ def train(config: TrainConfig, console: Console | None = None) -> Summary:
             "seed": config.seed,
             "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
             "steps": loop.step,
-            "syncs": loop.step // config.sync_period if config.sync_period else 0,
+            "syncs": int(jnp.sum(jax.vmap(trainer.sync_schedule)(jnp.arange(1, loop.step + 1)))),
             "best_epoch": best.epoch,
             "val_accuracy": best.val_accuracy,
             "val_accuracy_free": best.val_accuracy_free,
             "test_accuracy": trainer.accuracy(best.params, best.batch_stats, trainer.test),
             "test_accuracy_free": trainer.accuracy(best.free_params, best.free_batch_stats, trainer.test),
+            "profile_similarity_initial": _profile_similarity(initial, trainer.kernel_axes),
+            "profile_similarity_free": _profile_similarity(free, trainer.kernel_axes),
             "exact_vectors": exact,
             "total_vectors": total,
             "params_sha256": weights.sha256(final),
@@ -115,13 +124,19 @@ def environment() -> Summary:
     }
 
 
-def fit(trainer: Trainer, folder: RunFolder | None = None, console: Console | None = None) -> tuple[Loop, Snapshot]:
+def fit(
+    trainer: Trainer,
+    folder: RunFolder | None = None,
+    console: Console | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Loop, Snapshot]:
     """Trains to the end, to a Ctrl-C, or to a loss that is not finite.
 
     Args:
       trainer: what to train.
       folder: where each epoch is written.
       console: where each epoch is reported.
+      on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
       The loop, with its status and times, and the snapshot that scores best on the validation images; of the initial
@@ -129,9 +144,10 @@ def fit(trainer: Trainer, folder: RunFolder | None = None, console: Console | No
     """
     console = console or Console(quiet=True)
     best = None
-    with _progress_bar(console) as progress, heard_interrupt() as interrupted:
-        bar = progress.add_task("compiling", total=trainer.total_steps)
-        loop = Loop(trainer, interrupted, lambda step: progress.update(bar, completed=step, description="training"))
+    with contextlib.ExitStack() as stack:
+        interrupted = stack.enter_context(heard_interrupt())
+        show = on_progress or stack.enter_context(_progress_bar(console, trainer.total_steps))
+        loop = Loop(trainer, interrupted, lambda step: show(step, trainer.total_steps))
         while loop.status == "running":
             epoch = loop.step // trainer.steps_per_epoch + 1
             losses = loop.run_epoch()
@@ -159,6 +175,12 @@ def fit(trainer: Trainer, folder: RunFolder | None = None, console: Console | No
     return loop, best or _snapshot(trainer, trainer.init_state(), epoch=0)
 
 
+def _profile_similarity(weights_: weights.Weights, axes: Mapping[str, Axes]) -> float:
+    """Of all kernels, each weighted by its size."""
+    similarity = [profile_similarity(weights.weight_vectors(weights_[path], axes[path])) for path in axes]
+    return float(np.average(similarity, weights=[weights_[path].size for path in axes]))
+
+
 def _snapshot(trainer: Trainer, state: TrainState, epoch: int) -> Snapshot:
     # Copies: the arrays of the state are donated to the next update, and a leaf that is not reordered is one of them.
     free = jax.tree.map(jnp.copy, state.params)
@@ -177,6 +199,11 @@ def _snapshot(trainer: Trainer, state: TrainState, epoch: int) -> Snapshot:
     )
 
 
-def _progress_bar(console: Console) -> Progress:
+@contextlib.contextmanager
+def _progress_bar(console: Console, total: int) -> Iterator[Callable[[int, int], None]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task("compiling", total=total)
+        yield lambda step, total: progress.update(bar, completed=step, total=total, description="training")

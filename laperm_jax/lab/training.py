@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from laperm_jax import LaPermState, at_steps, flax_fan_in, laperm, norm_reset
+from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, vector_axes
 from laperm_jax.lab import augmentation, initialization, models, optimizers
@@ -51,9 +51,11 @@ class Trainer:
       train, validation, test: the data.
       steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
       initial_params: parameters before training.
+      kernel_axes: path of each kernel, to the axes of one weight vector.
       axes: path of each parameter that is reordered, to the axes of one weight vector; empty without a sync period.
       optimizer: the LaPerm transform.
       learning_rate: schedule, a function of the updates made.
+      sync_schedule: tells whether an update, counted from 1, is a sync.
 
     Args:
       config: settings, checked and resolved (:mod:`laperm_jax.lab.config`).
@@ -86,11 +88,13 @@ class Trainer:
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
         self.initial_params, self._initial_batch_stats = params, batch_stats
+        self.kernel_axes = vector_axes(flax_fan_in, params)
         self.axes = _treated_axes(params, config.permute_biases) if config.sync_period else {}
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
+        self.sync_schedule = optimizers.sync_schedule(config, self.total_steps, self.learning_rate)
         self.optimizer = laperm(
             optimizers.INNER[config.inner](self.learning_rate),
-            config.sync_period or at_steps([]),
+            self.sync_schedule,
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,
             redraw=(lambda: nnx.to_pure_dict(nnx.state(make(init_key), nnx.Param))) if config.redraw else None,

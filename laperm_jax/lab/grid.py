@@ -1,0 +1,190 @@
+"""Experiments as data: a grid of runs, the claims it answers, and how it is run, stopped and run on."""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, as_json, resolve
+from laperm_jax.lab.run import Summary, train
+from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY
+
+Settings = Mapping[str, Any]  # fields of TrainConfig
+Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
+
+
+class Judgement(NamedTuple):
+    """What was measured, in a few words, and what it says about a claim."""
+
+    verdict: Verdict
+    measured: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper, of its rebuttal or of ours, and how results decide about it.
+
+    Attributes:
+      text: the claim.
+      source: where it is made.
+      paper: the number given there.
+      criterion: in words, what ``judge`` does.
+      judge: decides; None where these results cannot (another network, another scale).
+    """
+
+    text: str
+    source: str
+    paper: str
+    criterion: str
+    judge: Callable[["Results"], Judgement | None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A grid: every network with every variant, for several seeds.
+
+    Attributes:
+      name: on the command line.
+      title, question: of its section in the report.
+      networks: for each scale, name of a network to its settings.
+      variants: name to settings that replace those of the network; or a function from a network's name to these.
+      claims: what it answers.
+      x: a setting to draw accuracies against; without it they stand beside the names of the variants.
+      curves: whether to draw training curves as well.
+      metrics: further entries of ``summary.json`` for the table, with their titles.
+      seeds: for each scale, number of seeds.
+    """
+
+    name: str
+    title: str
+    question: str
+    networks: Mapping[ScaleName, Mapping[str, TrainConfig]]
+    variants: Mapping[str, Settings] | Callable[[str], Mapping[str, Settings]]
+    claims: tuple[Claim, ...]
+    x: str | None = None
+    curves: bool = False
+    metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seeds: Mapping[ScaleName, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "cpu": 3, "full": 3})
+
+    def cells(self, scale: ScaleName, seeds: int | None = None) -> Iterator["Cell"]:
+        """The runs of the grid, seed by seed."""
+        for seed in range(seeds or self.seeds[scale]):
+            for network, config in self.networks[scale].items():
+                variants = self.variants(network) if callable(self.variants) else self.variants
+                for variant, settings in variants.items():
+                    yield Cell(network, variant, replace(config, preset=None, seed=seed, **settings))
+
+
+class Cell(NamedTuple):
+    """One run of a grid."""
+
+    network: str
+    variant: str
+    config: TrainConfig
+
+    @property
+    def folder(self) -> Path:
+        """Where its results lie, below those of the experiment."""
+        slug = lambda text: re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+        return Path(slug(self.network), slug(self.variant), f"seed-{self.config.seed}")
+
+
+class Results:
+    """The finished runs of an experiment at one scale.
+
+    Attributes:
+      runs: ``(network, variant)`` to the summaries of its seeds, in the order of the grid.
+      curves: the same to the records of ``metrics.jsonl``.
+      configs: the same to the settings of one run.
+    """
+
+    def __init__(self, experiment: Experiment, scale: ScaleName, folder: Path):
+        self.experiment, self.scale = experiment, scale
+        self.runs: dict[tuple[str, str], list[Summary]] = {}
+        self.curves: dict[tuple[str, str], list[list[Summary]]] = {}
+        self.configs: dict[tuple[str, str], Summary] = {}
+        for cell in experiment.cells(scale, seeds=_seeds_in(folder)):
+            run, key = folder / cell.folder, (cell.network, cell.variant)
+            if (run / SUMMARY).exists():
+                self.runs.setdefault(key, []).append(json.loads((run / SUMMARY).read_text()))
+                self.curves.setdefault(key, []).append(
+                    [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+                )
+                self.configs[key] = json.loads((run / CONFIG).read_text())
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the networks with results."""
+        return list(dict.fromkeys(network for network, _ in self.runs))
+
+    def values(self, network: str, variant: str, metric: str = "test_accuracy") -> np.ndarray:
+        """An entry of the summaries of all seeds; empty without results."""
+        return np.array([summary[metric] for summary in self.runs.get((network, variant), [])], np.float64)
+
+    def mean(self, network: str, variant: str, metric: str = "test_accuracy") -> float:
+        """The mean over the seeds; NaN without results."""
+        values = self.values(network, variant, metric)
+        return float(values.mean()) if values.size else float("nan")
+
+
+def _seeds_in(folder: Path) -> int:
+    numbers = [int(path.name.removeprefix("seed-")) for path in folder.glob("*/*/seed-*") if path.suffix != ".partial"]
+    return max(numbers, default=0) + 1
+
+
+def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, console: Console) -> bool:
+    """Makes the runs of an experiment that are not finished yet, each in its folder below ``out``.
+
+    A run is written to a folder of another name, and gets its own when it is finished: what is there after a stop, of
+    any kind, is whole.
+
+    Returns:
+      Whether all are finished; not, after Ctrl-C.
+
+    Raises:
+      ConfigError: if a folder holds a run of other settings, or a run cannot be made.
+    """
+    cells = list(experiment.cells(scale, seeds))
+    finished = [cell for cell in cells if _is_finished(out / cell.folder, cell.config)]
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        grid = progress.add_task(f"{experiment.name}, runs", total=len(cells), completed=len(finished))
+        bar = progress.add_task("")
+        for cell in cells:
+            if cell in finished:
+                continue
+            name = f"{cell.network}, {cell.variant}, seed {cell.config.seed}"
+            progress.reset(bar, description=name)
+            folder = out / cell.folder
+            partial = folder.with_name(folder.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            show = lambda step, total: progress.update(bar, completed=step, total=total)
+            summary = train(replace(cell.config, out=partial), on_progress=show)
+            if summary["status"] == "interrupted":
+                shutil.rmtree(partial)
+                return False
+            partial.rename(folder)
+            progress.advance(grid)
+            console.print(f"{name}: {summary['test_accuracy']:.2%} reconnected", soft_wrap=True)
+    return True
+
+
+def _is_finished(folder: Path, config: TrainConfig) -> bool:
+    if not (folder / SUMMARY).exists():
+        return False
+    facts = lambda content: {name: value for name, value in content.items() if name not in ("out", "data_dir")}
+    stored = as_json(TrainConfig()) | json.loads((folder / CONFIG).read_text())  # a setting newer than the run
+    if facts(stored) != (wanted := facts(as_json(resolve(config)))):
+        names = [name for name, value in wanted.items() if stored[name] != value]
+        raise ConfigError(
+            f"{folder} holds a run of other settings ({', '.join(names)}); remove it or give another --out"
+        )
+    return True

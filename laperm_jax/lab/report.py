@@ -1,0 +1,174 @@
+"""One page about all experiments: for each a figure, a table, and what its results say about each claim."""
+
+import io
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+
+from laperm_jax.lab.config import ConfigError, ScaleName
+from laperm_jax.lab.experiments import EXPERIMENTS
+from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results
+from laperm_jax.lab.plots import FREE, RECONNECTED
+
+_KINDS = (
+    ("test_accuracy_free", "free weights", FREE),
+    ("test_accuracy", "reconnected weights", RECONNECTED),
+)
+_INK = "#010203"  # stands for the colour of the page's text, which a reader may have light or dark
+
+
+class Section(NamedTuple):
+    """An experiment and its results at the largest scale that was run, with the judgements on its claims."""
+
+    experiment: Experiment
+    results: Results
+    judgements: list[tuple[Claim, Judgement]]
+
+
+def sections(folder: Path) -> list[Section]:
+    """The experiments with results in ``folder/NAME/SCALE``, in the order of the catalogue.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    found = []
+    for experiment in EXPERIMENTS.values():
+        scales = [scale for scale in typing.get_args(ScaleName) if (folder / experiment.name / scale).is_dir()]
+        if scales and (results := Results(experiment, scales[-1], folder / experiment.name / scales[-1])).runs:
+            judgements = [(claim, claim.judge(results)) for claim in experiment.claims]
+            found.append(Section(experiment, results, [(claim, verdict) for claim, verdict in judgements if verdict]))
+    if not found:
+        raise ConfigError(f"there are no results in {folder}: run `laperm experiment run NAME`, or give --results")
+    return found
+
+
+def write(out: Path, folder: Path) -> None:
+    """Writes the page: one HTML file that needs no network.
+
+    Args:
+      out: the file.
+      folder: where the results are.
+
+    Raises:
+      ConfigError: if there are no results, or the file cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(sections=[_context(section) for section in sections(folder)])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from None
+
+
+def _context(section: Section) -> dict[str, Any]:
+    experiment, results, judgements = section
+    runs = [run for runs in results.runs.values() for run in runs]
+    return {
+        "experiment": experiment,
+        "scale": results.scale,
+        "judgements": judgements,
+        "figures": [
+            _svg(results, network, draw)
+            for network in results.networks
+            for draw in ((_against_setting if experiment.x else _by_variant), *([_curves] if experiment.curves else []))
+        ],
+        "settings": {network: _settings(results, network) for network in results.networks},
+        "titles": ["network", "variant", "seeds", "test accuracy", "free weights", *experiment.metrics.values()],
+        "rows": [_row(results, *key) for key in results.runs],
+        "device": ", ".join(sorted({run["device"] for run in runs})),
+        "dates": sorted({run["date"][:10] for run in runs}),
+        "jax": ", ".join(sorted({run["versions"]["jax"] for run in runs})),
+    }
+
+
+def _row(results: Results, network: str, variant: str) -> list[str]:
+    values = results.values(network, variant)
+    spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
+    others = [f"{results.mean(network, variant, metric):,.4g}" for metric in results.experiment.metrics]
+    free = results.mean(network, variant, "test_accuracy_free")
+    return [network, variant, str(values.size), f"{100 * values.mean():.2f}{spread} %", f"{free:.2%}", *others]
+
+
+def _settings(results: Results, network: str) -> str:
+    """The settings that all runs of a network share, in a line."""
+    config = next(config for key, config in results.configs.items() if key[0] == network)
+    length = f"{config['epochs']} epochs" if config["epochs"] else f"{config['steps']} steps"
+    augmented = ", augmented" if config["augment"] else ""
+    return (
+        f"{config['model']} on {config['dataset']}{augmented}; {length} of batches of {config['batch_size']}; unless "
+        f"the variant says otherwise {config['inner']}, learning rate {config['learning_rate']:g} with schedule "
+        f"{config['schedule']}, k = {config['sync_period']}, initial kernels {config['init']}"
+    )
+
+
+def _svg(results: Results, network: str, draw: Callable[[Panel, Results, str, list[str]], None]) -> Markup:
+    """A figure of one network, to stand in a page of any colour."""
+    variants = [variant for name, variant in results.runs if name == network]
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        # Several figures in one page need names of their own for what they define.
+        "svg.hashsalt": f"{results.experiment.name} {network} {draw.__name__}",
+        "font.size": 9,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    }
+    with mpl.rc_context(style):
+        height = 1.1 + 0.24 * len(variants) if draw is _by_variant else 3.2
+        figure = Figure(figsize=(4.6, height), layout="constrained")
+        panel = figure.subplots()
+        draw(panel, results, network, variants)
+        panel.set_title(network, fontsize=9)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.3)
+        figure.legend(frameon=False, loc="outside upper center", ncols=3)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = file.getvalue()
+    return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))  # made here, from our own names
+
+
+def _against_setting(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
+    """Accuracies of both kinds of weights against the experiment's setting."""
+    x = str(results.experiment.x)
+    settings = [results.configs[network, variant][x] for variant in variants]
+    for metric, label, color in _KINDS:
+        values = [100 * results.values(network, variant, metric) for variant in variants]
+        means, errors = [value.mean() for value in values], [value.std() for value in values]
+        panel.errorbar(settings, means, errors, color=color, marker=".", capsize=2, label=label)
+    panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel="test accuracy, %")
+
+
+def _by_variant(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
+    """Accuracies of both kinds of weights beside the names of the variants."""
+    places = -np.arange(len(variants))
+    for (metric, label, color), offset in zip(_KINDS, (0.13, -0.13), strict=True):
+        values = [100 * results.values(network, variant, metric) for variant in variants]
+        means, errors = [value.mean() for value in values], [value.std() for value in values]
+        panel.errorbar(means, places + offset, xerr=errors, color=color, fmt="o", markersize=4, capsize=2, label=label)
+    panel.set_yticks(places, variants)
+    panel.set(xlabel="test accuracy, %", ylim=(places[-1] - 0.6, 0.6))
+
+
+def _curves(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
+    """Validation accuracy of reconnected weights after each epoch, the mean over the seeds."""
+    for number, variant in enumerate(variants):
+        seeds = results.curves[network, variant]
+        epochs = min(map(len, seeds))
+        values = np.array([[record["val_accuracy"] for record in seed[:epochs]] for seed in seeds]).reshape(-1, epochs)
+        color = mpl.colormaps["viridis"](0.9 * number / max(1, len(variants) - 1))
+        panel.plot(range(1, epochs + 1), 100 * values.mean(axis=0), color=color, marker=".", label=variant)
+    panel.set(xlabel="epoch", ylabel="validation accuracy, %")

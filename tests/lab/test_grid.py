@@ -1,0 +1,92 @@
+"""Experiments: the grid is what it says, survives being stopped, and refuses what is of other settings."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from laperm_jax.lab import grid
+from laperm_jax.lab.config import ConfigError, TrainConfig, check
+from laperm_jax.lab.experiments import EXPERIMENTS
+from laperm_jax.lab.grid import Experiment, Results
+
+TINY = Experiment(
+    name="tiny",
+    title="Tiny",
+    question="Does it run?",
+    networks={"smoke": {"mlp": TrainConfig(widths=(8,), steps=6), "Wide, mlp": TrainConfig(widths=(16,), steps=6)}},
+    variants={"k = 2": {"sync_period": 2}, "inner alone": {"sync_period": None}},
+    claims=(),
+    seeds={"smoke": 2},
+)
+QUIET = Console(quiet=True)
+
+
+def test_the_cells_are_every_network_with_every_variant_and_seed():
+    cells = list(TINY.cells("smoke"))
+    assert len(cells) == len({cell.folder for cell in cells}) == 8
+    assert str(cells[3].folder) == "wide-mlp/inner-alone/seed-0"
+    assert cells[3].config == TrainConfig(widths=(16,), steps=6, sync_period=None)
+    assert {cell.config.seed for cell in cells} == {0, 1}
+    assert len(list(TINY.cells("smoke", seeds=1))) == 4
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "full"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
+def test_every_cell_of_the_catalogue_is_a_run_of_its_own_that_can_be_made(experiment, scale):
+    cells = list(experiment.cells(scale))
+    assert len({cell.folder for cell in cells}) == len(cells) > 1
+    for cell in cells:
+        check(cell.config)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
+    assert grid.run(TINY, "smoke", None, out, QUIET)
+    return out
+
+
+def test_results_are_read_back(finished):
+    results = Results(TINY, "smoke", finished)
+    assert results.networks == ["mlp", "Wide, mlp"]
+    values = results.values("mlp", "k = 2")
+    stored = [json.loads((finished / "mlp" / "k-2" / f"seed-{seed}" / "summary.json").read_text()) for seed in (0, 1)]
+    assert values.tolist() == [summary["test_accuracy"] for summary in stored]
+    assert results.mean("mlp", "k = 2", "syncs") == 3
+    assert results.mean("mlp", "inner alone", "syncs") == 0
+    assert np.isnan(results.mean("mlp", "no such"))
+    assert len(results.curves["mlp", "k = 2"][0]) == 1
+
+
+def test_a_second_run_makes_only_what_is_missing(finished, monkeypatch):
+    made = []
+    monkeypatch.setattr(grid, "train", lambda config, **_: made.append(config))
+    assert grid.run(TINY, "smoke", None, finished, QUIET)
+    assert made == []
+
+
+def test_a_stopped_grid_keeps_what_is_finished_and_goes_on(tmp_path, monkeypatch):
+    train, made = grid.train, []
+
+    def stopped(config, **settings):
+        made.append(config)
+        summary = train(config, **settings)
+        return summary | {"status": "interrupted"} if len(made) == 2 else summary
+
+    monkeypatch.setattr(grid, "train", stopped)
+    assert not grid.run(TINY, "smoke", 1, tmp_path, QUIET)
+    assert len(list(tmp_path.glob("*/*/*"))) == 1
+    (tmp_path / "mlp" / "inner-alone" / "seed-0.partial").mkdir()  # as a kill would leave it
+    assert grid.run(TINY, "smoke", 1, tmp_path, QUIET)
+    assert len(made) == 5
+    assert len(list(tmp_path.glob("*/*/seed-0"))) == 4
+    assert not list(tmp_path.glob("*/*/*.partial"))
+
+
+def test_a_folder_with_other_settings_is_refused(finished):
+    other = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 3}})
+    with pytest.raises(ConfigError, match=r"seed-0 holds a run of other settings \(sync_period\)"):
+        grid.run(other, "smoke", None, finished, QUIET)
