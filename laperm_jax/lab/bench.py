@@ -299,9 +299,14 @@ def _draw(tree: optax.Params, seed: int) -> optax.Params:
     """Normal weights; each a fresh array."""
     leaves, treedef = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    draw = jax.jit(jax.random.normal, static_argnums=(1, 2))
+    draw = jax.jit(_draw_leaf, static_argnums=(1, 2))
     draws = [draw(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(treedef, draws)
+
+
+def _draw_leaf(key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+    """Drawn row by row, for the memory's sake."""
+    return lax.map(lambda key: jax.random.normal(key, shape[1:], dtype), jax.random.split(key, shape[0]))
 
 
 def _compiled(function: Any, *arguments: Any) -> tuple[Any, float, Any]:
