@@ -96,7 +96,7 @@ _PERIODS = (5, 20, 50, 100, 200, 469, 1200)
 def _monotone(results: Results) -> Judgement | None:
     correlations = {}
     for network in results.networks:
-        keys = [key for key in results.runs if key[0] == network]
+        keys = [key for key in results.runs if key[0] == network and results.configs[key]["sync_period"] >= 100]
         periods = [results.configs[key]["sync_period"] for key in keys]
         means = [results.mean(*key) for key in keys]
         correlations[network] = float(spearmanr(periods, means).statistic) if len(set(means)) > 1 else 0.0
@@ -139,7 +139,8 @@ SYNC_PERIOD = Experiment(
             "Accuracy responds monotonically to k",
             "rebuttal, answer 4",
             "monotone; about 2 points from k = 500 to 2000",
-            "the rank correlation of k and mean accuracy is at least 0.9 either way on every network; partly: on one",
+            "the rank correlation of mean accuracy and k, from 100 up (the rebuttal's go from 250 to 2,000), is at least "
+            "0.9 either way on every network; partly: on one",
             _monotone,
         ),
         Claim(
