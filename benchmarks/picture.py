@@ -23,7 +23,7 @@ SHOWN = 6
 def main() -> None:
     trainer = Trainer(resolve(LINEAR), data.load("mnist"))
     state = trainer.init_state()
-    _, best = run.fit(trainer, console=Console())
+    _, (best,) = run.fit([trainer], [None], console=Console())
     accuracies = [trainer.accuracy(params, {}, trainer.test) for params in (state.params, best.params)]
     rows = [weight_vectors(np.asarray(params["output"]["kernel"]), (0,)) for params in (state.params, best.params)]
     figure = Figure(figsize=(9, 3.9), layout="constrained")

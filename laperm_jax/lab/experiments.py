@@ -139,8 +139,8 @@ SYNC_PERIOD = Experiment(
             "Accuracy responds monotonically to k",
             "rebuttal, answer 4",
             "monotone; about 2 points from k = 500 to 2000",
-            "the rank correlation of mean accuracy and k, from 100 up (the rebuttal's go from 250 to 2,000), is at least "
-            "0.9 either way on every network; partly: on one",
+            "the rank correlation of mean accuracy and k, from 100 up (the rebuttal's go from 250 to 2,000), is at "
+            "least 0.9 either way on every network; partly: on one",
             _monotone,
         ),
         Claim(

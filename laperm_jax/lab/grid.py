@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, as_json, resolve
-from laperm_jax.lab.run import Summary, train
+from laperm_jax.lab.run import Summary, train_seeds
 from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY
 
 Settings = Mapping[str, Any]  # fields of TrainConfig
@@ -143,6 +144,8 @@ def _seeds_in(folder: Path) -> int:
 def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, console: Console) -> bool:
     """Makes the runs of an experiment that are not finished yet, each in its folder below ``out``.
 
+    The seeds of a variant run side by side where the device gains by it, and one by one elsewhere.
+
     A run is written to a folder of another name, and gets its own when it is finished: what is there after a stop, of
     any kind, is whole.
 
@@ -158,23 +161,57 @@ def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, 
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         grid = progress.add_task(f"{experiment.name}, runs", total=len(cells), completed=len(finished))
         bar = progress.add_task("")
-        for cell in cells:
-            if cell in finished:
-                continue
-            name = f"{cell.network}, {cell.variant}, seed {cell.config.seed}"
+        for group in _groups([cell for cell in cells if cell not in finished]):
+            name = f"{group[0].network}, {group[0].variant}, seed {', '.join(str(cell.config.seed) for cell in group)}"
             progress.reset(bar, description=name)
-            folder = out / cell.folder
-            partial = folder.with_name(folder.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
             show = lambda step, total: progress.update(bar, completed=step, total=total)
-            summary = train(replace(cell.config, out=partial), on_progress=show)
-            if summary["status"] == "interrupted":
-                shutil.rmtree(partial)
+            accuracies = _make(group, out, show)
+            if accuracies is None:
                 return False
-            partial.rename(folder)
-            progress.advance(grid)
-            console.print(f"{name}: {summary['test_accuracy']:.2%} reconnected", soft_wrap=True)
+            progress.advance(grid, len(group))
+            listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
+            console.print(f"{name}: {listed} reconnected", soft_wrap=True)
     return True
+
+
+def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
+    """Cells to be run together: the seeds of a variant, where the device gains by it.
+
+    On a CPU, networks without convolutions do.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        config = cell.config
+        alone = config.redraw or (jax.default_backend() == "cpu" and config.model not in ("mlp", "f1", "f2"))
+        groups.setdefault((cell.network, cell.variant, config.seed if alone else None), []).append(cell)
+    yield from groups.values()
+
+
+def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> list[float] | None:
+    """Makes the runs of some cells, together, and returns their test accuracies; None if it was interrupted."""
+    folders = [out / cell.folder for cell in cells]
+    partial = [folder.with_name(folder.name + ".partial") for folder in folders]
+    for path in partial:
+        shutil.rmtree(path, ignore_errors=True)
+    configs = [replace(cell.config, out=path) for cell, path in zip(cells, partial, strict=True)]
+    summaries = train_seeds(configs, on_progress=show)
+    status = summaries[0]["status"]
+    if status == "interrupted" or (status == "diverged" and len(cells) > 1):
+        for path in partial:
+            shutil.rmtree(path)
+    if status == "interrupted":
+        return None
+    if status == "diverged" and len(cells) > 1:  # one of them has; which, they tell alone
+        accuracies = []
+        for cell in cells:
+            made = _make([cell], out, show)
+            if made is None:
+                return None
+            accuracies += made
+        return accuracies
+    for path, folder in zip(partial, folders, strict=True):
+        path.rename(folder)
+    return [summary["test_accuracy"] for summary in summaries]
 
 
 def _is_finished(folder: Path, config: TrainConfig) -> bool:

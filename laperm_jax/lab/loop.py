@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.training import SideBySide, Trainer
 
 Status = Literal["running", "finished", "interrupted", "diverged"]
 
@@ -22,6 +22,7 @@ class Loop:
     Attributes:
       state: the current state.
       step: updates made, all of a finite loss.
+      seeds: number of seeds side by side.
       status: ``running`` until the last update is made, an interrupt is heard, or a loss is not finite.
       train_seconds: time spent on updates; compilation and evaluation are not counted.
       compile_seconds: time spent to compile them.
@@ -32,13 +33,16 @@ class Loop:
       on_progress: called with the number of updates made, every half second or so.
     """
 
-    def __init__(self, trainer: Trainer, interrupted: Callable[[], bool], on_progress: Callable[[int], None]):
+    def __init__(
+        self, trainer: Trainer | SideBySide, interrupted: Callable[[], bool], on_progress: Callable[[int], None]
+    ):
         self._trainer = trainer
         self._interrupted = interrupted
         self._on_progress = on_progress
         self._piece = 1
         self.state = trainer.init_state()
         self.step = 0
+        self.seeds = len(trainer.members(self.state))
         self.status: Status = "running"
         self.train_seconds = 0.0
         started, zero = time.perf_counter(), np.int32(0)
@@ -54,8 +58,8 @@ class Loop:
         """Makes the updates of the next epoch, or what is left of it.
 
         Returns:
-          Their losses, float32 ``(updates made,)``. If the status is ``diverged`` afterwards, the loss of update number
-          ``step + 1`` was not finite, and the state is of no use.
+          Their losses, float32 ``(updates made,)``, of seeds side by side ``(updates made, seeds)``. If the status is
+          ``diverged`` afterwards, a loss of update number ``step + 1`` was not finite, and the state is of no use.
         """
         epoch, start = divmod(self.step, self._trainer.steps_per_epoch)
         stop = min(self._trainer.steps_per_epoch, self._trainer.total_steps - epoch * self._trainer.steps_per_epoch)
@@ -80,7 +84,7 @@ class Loop:
         seconds = time.perf_counter() - started
         self.train_seconds += seconds
         self._piece = max(1, int((stop - start) * _PIECE_SECONDS / seconds))
-        bad = np.flatnonzero(~np.isfinite(losses))
+        bad = np.flatnonzero(~np.isfinite(losses).reshape(len(losses), -1).all(axis=1))
         if bad.size:
             self.status = "diverged"
             losses = losses[: bad[0]]

@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import TrainConfig, check, resolve
 from laperm_jax.lab.loop import Loop, heard_interrupt
 from laperm_jax.lab.run_folder import RunFolder, check_new
-from laperm_jax.lab.training import Trainer, TrainState, Tree
+from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
 Summary = dict[str, Any]
@@ -68,45 +68,78 @@ def train(
       >>> summary["status"], summary["exact_vectors"], summary["total_vectors"]
       ('finished', 42, 42)
     """
-    check(config)
-    config = resolve(config)
-    if config.out:
-        check_new(config.out)
-    trainer = Trainer(config, data.load(config.dataset, config.data_dir))
+    (summary,) = train_seeds([config], console, on_progress)
+    return summary
+
+
+def train_seeds(
+    configs: Sequence[TrainConfig],
+    console: Console | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Summary]:
+    """Trains several seeds of one run side by side: each as :func:`train` does, but for rounding.
+
+    Times are shared: each summary has the seconds of all, divided by their number.
+
+    Args:
+      configs: settings that differ in ``seed`` and ``out`` only, without ``redraw``.
+      console: where to report, of one seed; nowhere if None.
+      on_progress: called with the number of updates made and of all updates; a bar on the console if None.
+
+    Returns:
+      The summary of each. Where the loss of one was not finite, all say ``diverged``: train them one by one.
+
+    Raises:
+      ConfigError: as :func:`train`.
+    """
+    for config in configs:
+        check(config)
+        if config.out:
+            check_new(config.out)
+    configs = [resolve(config) for config in configs]
+    first = Trainer(configs[0], data.load(configs[0].dataset, configs[0].data_dir))
+    trainers = [first, *(first.with_seed(config.seed) for config in configs[1:])]
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(RunFolder(config.out, config)) if config.out else None
-        loop, best = fit(trainer, folder, console, on_progress)
-        initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
-        final = weights.to_numpy(best.params)
-        exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
-        summary = {
-            "status": loop.status,
-            "dataset": config.dataset,
-            "model": config.model,
-            "inner": config.inner,
-            "sync_period": config.sync_period,
-            "seed": config.seed,
-            "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
-            "steps": loop.step,
-            "syncs": int(jnp.sum(jax.vmap(trainer.sync_schedule)(jnp.arange(1, loop.step + 1)))),
-            "best_epoch": best.epoch,
-            "val_accuracy": best.val_accuracy,
-            "val_accuracy_free": best.val_accuracy_free,
-            "test_accuracy": trainer.accuracy(best.params, best.batch_stats, trainer.test),
-            "test_accuracy_free": trainer.accuracy(best.free_params, best.free_batch_stats, trainer.test),
-            "profile_similarity_initial": _profile_similarity(initial, trainer.kernel_axes),
-            "profile_similarity_free": _profile_similarity(free, trainer.kernel_axes),
-            "exact_vectors": exact,
-            "total_vectors": total,
-            "params_sha256": weights.sha256(final),
-            "train_seconds": loop.train_seconds,
-            "compile_seconds": loop.compile_seconds,
-            "examples_per_second": loop.step * config.batch_size / max(loop.train_seconds, 1e-9),
-            **environment(),
-        }
-        if folder:
-            batch_stats = weights.to_numpy(best.batch_stats)
-            folder.finish(summary, initial=initial, free=free, final=final | batch_stats, axes=trainer.axes)
+        folders = [stack.enter_context(RunFolder(config.out, config)) if config.out else None for config in configs]
+        loop, bests = fit(trainers, folders, console, on_progress)
+        return [_finish(*run, loop) for run in zip(configs, trainers, bests, folders, strict=True)]
+
+
+def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFolder | None, loop: Loop) -> Summary:
+    """Tests the chosen weights, proves the permutation, and writes what there is to write."""
+    initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
+    final = weights.to_numpy(best.params)
+    exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
+    seconds = loop.train_seconds / loop.seeds
+    summary = {
+        "status": loop.status,
+        "dataset": config.dataset,
+        "model": config.model,
+        "inner": config.inner,
+        "sync_period": config.sync_period,
+        "seed": config.seed,
+        "seeds_side_by_side": loop.seeds,
+        "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
+        "steps": loop.step,
+        "syncs": int(jnp.sum(jax.vmap(trainer.sync_schedule)(jnp.arange(1, loop.step + 1)))),
+        "best_epoch": best.epoch,
+        "val_accuracy": best.val_accuracy,
+        "val_accuracy_free": best.val_accuracy_free,
+        "test_accuracy": trainer.accuracy(best.params, best.batch_stats, trainer.test),
+        "test_accuracy_free": trainer.accuracy(best.free_params, best.free_batch_stats, trainer.test),
+        "profile_similarity_initial": _profile_similarity(initial, trainer.kernel_axes),
+        "profile_similarity_free": _profile_similarity(free, trainer.kernel_axes),
+        "exact_vectors": exact,
+        "total_vectors": total,
+        "params_sha256": weights.sha256(final),
+        "train_seconds": seconds,
+        "compile_seconds": loop.compile_seconds / loop.seeds,
+        "examples_per_second": loop.step * config.batch_size / max(seconds, 1e-9),
+        **environment(),
+    }
+    if folder:
+        batch_stats = weights.to_numpy(best.batch_stats)
+        folder.finish(summary, initial=initial, free=free, final=final | batch_stats, axes=trainer.axes)
     return summary
 
 
@@ -125,54 +158,57 @@ def environment() -> Summary:
 
 
 def fit(
-    trainer: Trainer,
-    folder: RunFolder | None = None,
+    trainers: Sequence[Trainer],
+    folders: Sequence[RunFolder | None],
     console: Console | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[Loop, Snapshot]:
-    """Trains to the end, to a Ctrl-C, or to a loss that is not finite.
+) -> tuple[Loop, list[Snapshot]]:
+    """Trains one seed, or several side by side, to the end, to a Ctrl-C, or to a loss that is not finite.
 
     Args:
-      trainer: what to train.
-      folder: where each epoch is written.
-      console: where each epoch is reported.
+      trainers: what to train, one for each seed.
+      folders: where each epoch is written, for each seed.
+      console: where each epoch is reported, of one seed.
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
-      The loop, with its status and times, and the snapshot that scores best on the validation images; of the initial
-      weights, as epoch 0, if no epoch came to its end.
+      The loop, with its status and times, and of each seed the snapshot that scores best on the validation images; of
+      the initial weights, as epoch 0, if no epoch came to its end.
     """
     console = console or Console(quiet=True)
-    best = None
+    together = trainers[0] if len(trainers) == 1 else SideBySide(trainers)
+    bests: dict[int, Snapshot] = {}
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(heard_interrupt())
-        show = on_progress or stack.enter_context(_progress_bar(console, trainer.total_steps))
-        loop = Loop(trainer, interrupted, lambda step: show(step, trainer.total_steps))
+        show = on_progress or stack.enter_context(_progress_bar(console, together.total_steps))
+        loop = Loop(together, interrupted, lambda step: show(step, together.total_steps))
         while loop.status == "running":
-            epoch = loop.step // trainer.steps_per_epoch + 1
+            epoch = loop.step // together.steps_per_epoch + 1
             losses = loop.run_epoch()
             if loop.diverged:
                 break
-            snapshot = _snapshot(trainer, loop.state, epoch)
-            if best is None or snapshot.val_accuracy >= best.val_accuracy:
-                best = snapshot
-            record = {
-                "epoch": epoch,
-                "step": loop.step,
-                "learning_rate": float(trainer.learning_rate(loop.step - 1)),
-                "train_loss": float(losses.mean()),
-                "val_accuracy": snapshot.val_accuracy,
-                "val_accuracy_free": snapshot.val_accuracy_free,
-                "train_seconds": loop.train_seconds,
-            }
-            console.print(
-                f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "
-                f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
-                soft_wrap=True,
-            )
-            if folder:
-                folder.add_epoch(record, loop.state)
-    return loop, best or _snapshot(trainer, trainer.init_state(), epoch=0)
+            for number, state in enumerate(together.members(loop.state)):
+                snapshot = _snapshot(trainers[number], state, epoch)
+                if number not in bests or snapshot.val_accuracy >= bests[number].val_accuracy:
+                    bests[number] = snapshot
+                record = {
+                    "epoch": epoch,
+                    "step": loop.step,
+                    "learning_rate": float(trainers[number].learning_rate(loop.step - 1)),
+                    "train_loss": float(losses.reshape(len(losses), -1)[:, number].mean()),
+                    "val_accuracy": snapshot.val_accuracy,
+                    "val_accuracy_free": snapshot.val_accuracy_free,
+                    "train_seconds": loop.train_seconds / loop.seeds,
+                }
+                console.print(
+                    f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "
+                    f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
+                    soft_wrap=True,
+                )
+                if folder := folders[number]:
+                    folder.add_epoch(record, state)
+    untrained = lambda trainer: _snapshot(trainer, trainer.init_state(), epoch=0)
+    return loop, [bests.get(number) or untrained(trainer) for number, trainer in enumerate(trainers)]
 
 
 def _profile_similarity(weights_: weights.Weights, axes: Mapping[str, Axes]) -> float:

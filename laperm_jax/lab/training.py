@@ -1,6 +1,8 @@
 """The training itself: pure functions of a state, compiled once, over data that sit on the device."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -30,11 +32,13 @@ class TrainState(NamedTuple):
       params: current ("free") parameters.
       batch_stats: running means and variances of BatchNorm; empty without it.
       opt_state: state of LaPerm.
+      update_key: PRNG key data of dropout and augmentation, uint32 ``(2,)``; the same at every update.
     """
 
     params: Tree
     batch_stats: Tree
     opt_state: LaPermState
+    update_key: jax.Array
 
 
 class Batch(NamedTuple):
@@ -79,15 +83,13 @@ class Trainer:
         # The mean of all training images, as in the paper, those held out for validation included.
         self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model == "resnet50" else 0.0
 
-        init_key, self._order_key, self._update_key = jax.random.split(jax.random.key(config.seed), 3)
         make = _model_maker(config, train.images.shape[1:])
-        model = nnx.jit(make)(init_key)
-        self._graph = nnx.graphdef(model)
-        params, batch_stats = (nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat))
+        self._make = nnx.jit(make)
+        self._graph = self._begin(config.seed)
+        params, batch_stats = self.initial_params, self._initial_batch_stats
         if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
-        self.initial_params, self._initial_batch_stats = params, batch_stats
         self.kernel_axes = vector_axes(flax_fan_in, params)
         self.axes = _treated_axes(params, config.permute_biases) if config.sync_period else {}
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
@@ -97,18 +99,45 @@ class Trainer:
             self.sync_schedule,
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,
-            redraw=(lambda: nnx.to_pure_dict(nnx.state(make(init_key), nnx.Param))) if config.redraw else None,
+            redraw=(lambda: nnx.to_pure_dict(nnx.state(make(self._init_key), nnx.Param))) if config.redraw else None,
         )
-        self.shuffle = jax.jit(self._shuffle)
+        self._shuffled = jax.jit(self._shuffle)
         self.run = jax.jit(self._run, donate_argnums=0)
         self.reconnected_params = jax.jit(self.optimizer.reconnected_params)
         self._counts = jax.jit(self._count_right)
         self._measure = jax.jit(self._measure_batch_stats)
 
+    def _begin(self, seed: int) -> Any:
+        """Draws the initial weights and all that depends on the seed; returns the structure of the network."""
+        self._init_key, self._order_key, update_key = jax.random.split(jax.random.key(seed), 3)
+        self._update_key = jax.random.key_data(update_key)
+        model = self._make(self._init_key)
+        self.initial_params, self._initial_batch_stats = (
+            nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat)
+        )
+        return nnx.graphdef(model)
+
+    def with_seed(self, seed: int) -> "Trainer":
+        """The same training of another seed; data and compiled functions are shared. Not for ``redraw``."""
+        other = copy.copy(self)
+        other.config = replace(self.config, seed=seed)
+        other._begin(seed)
+        return other
+
     def init_state(self) -> TrainState:
         """Makes the state before the first update, in memory of its own."""
-        params, batch_stats = jax.tree.map(jnp.copy, (self.initial_params, self._initial_batch_stats))
-        return TrainState(params, batch_stats, self.optimizer.init(params))
+        params, batch_stats, update_key = jax.tree.map(
+            jnp.copy, (self.initial_params, self._initial_batch_stats, self._update_key)
+        )
+        return TrainState(params, batch_stats, self.optimizer.init(params), update_key)
+
+    def members(self, state: TrainState) -> list[TrainState]:
+        """The states of the seeds that are trained: one."""
+        return [state]
+
+    def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
+        """Indices of training images for an epoch, counted from 0: int32 ``(steps_per_epoch, batch)``."""
+        return self._shuffled(self._order_key, epoch)
 
     def accuracy(self, params: Tree, batch_stats: Tree, data: Batch) -> float:
         """Share of images classified right, in evaluation mode."""
@@ -121,11 +150,12 @@ class Trainer:
         Running statistics describe the weights before a sync, which moves all of them at once. Means and variances of
         ``reestimate_batchnorm`` training batches are averaged instead, without dropout or augmentation.
         """
-        return self._measure(params, batch_stats, self.train) if self.config.reestimate_batchnorm else batch_stats
+        if not self.config.reestimate_batchnorm:
+            return batch_stats
+        return self._measure(params, batch_stats, self.train, self._order_key)
 
-    def _shuffle(self, epoch: jax.Array) -> jax.Array:
-        """Indices of training images for an epoch, counted from 0: int32 ``(steps_per_epoch, batch)``."""
-        order = jax.random.permutation(jax.random.fold_in(self._order_key, epoch), len(self.train.labels))
+    def _shuffle(self, order_key: jax.Array, epoch: jax.Array) -> jax.Array:
+        order = jax.random.permutation(jax.random.fold_in(order_key, epoch), len(self.train.labels))
         used = self.steps_per_epoch * self.config.batch_size
         return order[:used].reshape(self.steps_per_epoch, self.config.batch_size)
 
@@ -137,23 +167,12 @@ class Trainer:
         The bounds are traced, so that one program serves pieces of any length; a loop on the device costs nothing per
         update. ``state`` is donated. Returns the new state and the losses ``(steps_per_epoch,)``, 0 outside the piece.
         """
-
-        def unfinished(carry: tuple[Any, ...]) -> jax.Array:
-            step, loss, *_ = carry
-            return (step < stop) & jnp.isfinite(loss)
-
-        def update(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            step, _, state, losses = carry
-            state, loss = self._update(state, Batch(data.images[order[step]], data.labels[order[step]]))
-            return step + 1, loss, state, losses.at[step].set(loss)
-
-        _, _, state, losses = lax.while_loop(
-            unfinished, update, (start, jnp.float32(0), state, jnp.zeros(self.steps_per_epoch, jnp.float32))
-        )
-        return state, losses
+        make_update = lambda state, order: self._update(state, Batch(data.images[order], data.labels[order]))
+        return _loop(make_update, state, order, start, stop)
 
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(self._update_key, state.opt_state.count))
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.update_key), state.opt_state.count)
+        augment_key, dropout_key = jax.random.split(key)
         images = batch.images.astype(jnp.float32)
         if self.config.augment:
             ranges = augmentation.choose(self.config.dataset, self.config.model)
@@ -169,7 +188,7 @@ class Trainer:
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         params, opt_state = self.optimizer.apply_gradients(grads, state.opt_state, state.params)
-        return TrainState(params, batch_stats, opt_state), loss
+        return TrainState(params, batch_stats, opt_state, state.update_key), loss
 
     def _preprocess(self, images: jax.Array) -> jax.Array:
         return images.astype(jnp.float32) * self._scale - jnp.asarray(self._mean_image, jnp.float32)
@@ -186,7 +205,7 @@ class Trainer:
         right, _ = lax.scan(count, jnp.int32(0), batches)
         return right, jnp.sum(data.labels >= 0)
 
-    def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Batch) -> Tree:
+    def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Batch, order_key: jax.Array) -> Tree:
         def measure(batch: jax.Array) -> Tree:
             model = nnx.merge(self._graph, params, batch_stats)
             model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
@@ -194,9 +213,75 @@ class Trainer:
             model(self._preprocess(data.images[batch]))
             return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
-        order = jax.random.permutation(self._order_key, len(data.labels))
+        order = jax.random.permutation(order_key, len(data.labels))
         batches = order[: self.config.reestimate_batchnorm * self.config.batch_size].reshape(-1, self.config.batch_size)
         return jax.tree.map(lambda stats: stats.mean(axis=0), lax.map(measure, batches))
+
+
+class SideBySide:
+    """Several seeds of one training, each with its own weights, data order and dropout, in one program.
+
+    Stands in the place of a :class:`Trainer` for the loop of a run. Arrays have a leading axis of seeds; the counter of
+    updates has none, or every update would be a sync that is thrown away.
+
+    Args:
+      trainers: one of them, and others that its ``with_seed`` has made.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer]):
+        self._trainers = trainers
+        self._first = first = trainers[0]
+        self.train, self.steps_per_epoch, self.total_steps = first.train, first.steps_per_epoch, first.total_steps
+        self.run = jax.jit(self._run, donate_argnums=0)
+
+    def init_state(self) -> TrainState:
+        """Makes the states before the first update."""
+        states = [trainer.init_state() for trainer in self._trainers]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return stacked._replace(opt_state=stacked.opt_state._replace(count=states[0].opt_state.count))
+
+    def members(self, state: TrainState) -> list[TrainState]:
+        """The state of each seed, in memory of its own."""
+        count = state.opt_state.count
+        pick = lambda number: jax.tree.map(lambda leaf: leaf if leaf is count else leaf[number], state)
+        return [pick(number) for number in range(len(self._trainers))]
+
+    def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
+        """Indices of training images for an epoch: int32 ``(steps_per_epoch, seeds, batch)``."""
+        return jnp.stack([trainer.shuffle(epoch) for trainer in self._trainers], axis=1)
+
+    def _run(
+        self, state: TrainState, data: Batch, order: jax.Array, start: jax.Array, stop: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        """Like that of a trainer; losses are ``(steps_per_epoch, seeds)``."""
+        update = lambda state, order: self._first._update(state, Batch(data.images[order], data.labels[order]))
+        batched = TrainState(0, 0, LaPermState(None, 0, 0), 0)  # type: ignore[arg-type]
+        return _loop(jax.vmap(update, (batched, 0), (batched, 0)), state, order, start, stop)
+
+
+def _loop(
+    update: Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]],
+    state: TrainState,
+    order: jax.Array,
+    start: jax.Array,
+    stop: jax.Array,
+) -> tuple[TrainState, jax.Array]:
+    """Makes updates from ``start`` to ``stop - 1``, or up to one whose loss is not finite."""
+    shape = order.shape[:-1]  # (steps_per_epoch,), or with the seeds
+
+    def unfinished(carry: tuple[Any, ...]) -> jax.Array:
+        step, loss, *_ = carry
+        return (step < stop) & jnp.isfinite(loss).all()
+
+    def make_update(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        step, _, state, losses = carry
+        state, loss = update(state, order[step])
+        return step + 1, loss, state, losses.at[step].set(loss)
+
+    _, _, state, losses = lax.while_loop(
+        unfinished, make_update, (start, jnp.zeros(shape[1:]), state, jnp.zeros(shape, jnp.float32))
+    )
+    return state, losses
 
 
 def _check_sizes(config: TrainConfig, validation_size: int, images: int) -> None:

@@ -11,6 +11,7 @@ from laperm_jax.lab import grid
 from laperm_jax.lab.config import ConfigError, TrainConfig, check
 from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Experiment, Results
+from laperm_jax.lab.run import train
 
 TINY = Experiment(
     name="tiny",
@@ -63,27 +64,55 @@ def test_results_are_read_back(finished):
 
 def test_a_second_run_makes_only_what_is_missing(finished, monkeypatch):
     made = []
-    monkeypatch.setattr(grid, "train", lambda config, **_: made.append(config))
+    monkeypatch.setattr(grid, "train_seeds", lambda configs, **_: made.extend(configs))
     assert grid.run(TINY, "smoke", None, finished, QUIET)
     assert made == []
 
 
 def test_a_stopped_grid_keeps_what_is_finished_and_goes_on(tmp_path, monkeypatch):
-    train, made = grid.train, []
+    train_seeds, made = grid.train_seeds, []
 
-    def stopped(config, **settings):
-        made.append(config)
-        summary = train(config, **settings)
-        return summary | {"status": "interrupted"} if len(made) == 2 else summary
+    def stopped(configs, **settings):
+        made.append(configs)
+        summaries = train_seeds(configs, **settings)
+        return [summary | {"status": "interrupted"} for summary in summaries] if len(made) == 2 else summaries
 
-    monkeypatch.setattr(grid, "train", stopped)
-    assert not grid.run(TINY, "smoke", 1, tmp_path, QUIET)
-    assert len(list(tmp_path.glob("*/*/*"))) == 1
+    monkeypatch.setattr(grid, "train_seeds", stopped)
+    assert not grid.run(TINY, "smoke", None, tmp_path, QUIET)
+    assert len(list(tmp_path.glob("*/*/*"))) == 2  # both seeds of the first variant
     (tmp_path / "mlp" / "inner-alone" / "seed-0.partial").mkdir()  # as a kill would leave it
-    assert grid.run(TINY, "smoke", 1, tmp_path, QUIET)
+    assert grid.run(TINY, "smoke", None, tmp_path, QUIET)
     assert len(made) == 5
-    assert len(list(tmp_path.glob("*/*/seed-0"))) == 4
+    assert len(list(tmp_path.glob("*/*/seed-?"))) == 8
     assert not list(tmp_path.glob("*/*/*.partial"))
+
+
+def test_seeds_side_by_side_do_what_they_do_alone(finished, tmp_path):
+    alone = [dataclasses.replace(cell.config, out=tmp_path / str(cell.folder)) for cell in TINY.cells("smoke")]
+    for config in alone:
+        summary = train(config)
+        together = json.loads((finished / config.out.relative_to(tmp_path) / "summary.json").read_text())
+        assert (summary["seeds_side_by_side"], together["seeds_side_by_side"]) == (1, 2)
+        assert summary["seed"] == together["seed"]
+        assert together["test_accuracy"] == pytest.approx(summary["test_accuracy"], abs=0.01)
+        assert together["exact_vectors"] == together["total_vectors"] == summary["total_vectors"]
+        files = {path.name for path in config.out.iterdir()}
+        assert {path.name for path in (finished / config.out.relative_to(tmp_path)).iterdir()} == files
+
+
+def test_where_one_seed_diverges_the_others_are_kept(tmp_path, monkeypatch):
+    train_seeds, made = grid.train_seeds, []
+
+    def diverging(configs, **settings):
+        made.append(len(configs))
+        summaries = train_seeds(configs, **settings)
+        return [summary | {"status": "diverged"} for summary in summaries] if len(configs) > 1 else summaries
+
+    monkeypatch.setattr(grid, "train_seeds", diverging)
+    tiny = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 2}})
+    assert grid.run(tiny, "smoke", None, tmp_path, QUIET)
+    assert made == [2, 1, 1, 2, 1, 1]
+    assert len(list(tmp_path.glob("*/*/seed-?"))) == 4
 
 
 def test_a_folder_with_other_settings_is_refused(finished):

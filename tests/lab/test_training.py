@@ -12,7 +12,7 @@ from laperm_jax import norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.training import SideBySide, Trainer
 
 SMALL = resolve(TrainConfig(widths=(16,), sync_period=4, learning_rate=2e-2))
 CONV = replace(SMALL, model="conv2", batch_size=16, steps=8, epochs=None)
@@ -74,6 +74,24 @@ def test_redraw_trains_the_same_weights_without_a_copy(trainer):
     for ours, theirs in zip(jax.tree.leaves(drawn.params), jax.tree.leaves(kept.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert exact_share(redraw, redraw.reconnected_params(drawn.opt_state, drawn.params)) == 1
+
+
+def test_seeds_side_by_side(trainer):
+    """Each has its own weights, order and exact vectors, and a sync stays a branch of the program."""
+    trainers = [trainer, trainer.with_seed(5)]
+    together = SideBySide(trainers)
+    state, losses = run(together, together.init_state(), 0, 9)
+    assert state.opt_state.count.shape == ()
+    for number, (member, single) in enumerate(zip(together.members(state), trainers, strict=True)):
+        alone, alone_losses = run(single, single.init_state(), 0, 9)
+        np.testing.assert_allclose(losses[:9, number], alone_losses[:9], rtol=1e-4)
+        exact = single.reconnected_params(member.opt_state, member.params)
+        assert exact_share(single, exact) == 1
+        assert int(member.opt_state.count) == int(alone.opt_state.count) == 9
+    assert not np.allclose(losses[:9, 0], losses[:9, 1])
+    zero = np.int32(0)
+    text = together.run.lower(state, together.train, together.shuffle(zero), zero, zero).as_text()
+    assert "stablehlo.case" in text or "stablehlo.if" in text
 
 
 def test_training_lowers_the_loss(trainer):
