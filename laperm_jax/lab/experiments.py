@@ -233,7 +233,7 @@ SPARSITY = Experiment(
 )
 
 _SHIPPED, _FOUND = "as shipped", "settings found"
-_SETTINGS_FOUND: dict[str, Settings] = {  # of some twenty tried, the best on validation images (docs/experiments.md)
+_SETTINGS_FOUND: dict[str, Settings] = {  # the best of those tried, on validation images (docs/experiments.md)
     "f1": {"inner": "momentum", "learning_rate": 0.02, "schedule": "cosine", "sync_period": 1000, "epochs": 50},
     "f2": {"schedule": "cosine"},
 }
