@@ -36,6 +36,8 @@ class Section(NamedTuple):
 def sections(folder: Path) -> list[Section]:
     """The experiments with results in ``folder/NAME/SCALE``, in the order of the catalogue.
 
+    A claim that some runs are still missing for (the mean of none is NaN) is not judged.
+
     Raises:
       ConfigError: if there is none.
     """
@@ -44,7 +46,8 @@ def sections(folder: Path) -> list[Section]:
         scales = [scale for scale in typing.get_args(ScaleName) if (folder / experiment.name / scale).is_dir()]
         if scales and (results := Results(experiment, scales[-1], folder / experiment.name / scales[-1])).runs:
             judgements = [(claim, claim.judge(results)) for claim in experiment.claims]
-            found.append(Section(experiment, results, [(claim, verdict) for claim, verdict in judgements if verdict]))
+            complete = [(claim, made) for claim, made in judgements if made and "nan" not in made.measured]
+            found.append(Section(experiment, results, complete))
     if not found:
         raise ConfigError(f"there are no results in {folder}: run `laperm experiment run NAME`, or give --results")
     return found

@@ -57,6 +57,14 @@ def test_the_verdict_on_published_accuracies_needs_the_full_scale(tmp_path):
     assert [judgement.verdict for _, judgement in judgements] == ["reproduced", "reproduced"]
 
 
+def test_a_grid_that_is_not_finished_is_shown_and_not_judged(tmp_path):
+    fake(tmp_path, "single-sync", "full", lambda cell: {"test_accuracy": 0.9} if cell.variant == "every k" else None)
+    ((_, results, judgements),) = report.sections(tmp_path)
+    assert len(results.runs) == 1
+    assert judgements == []
+    report.write(tmp_path / "report.html", tmp_path)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "full"])
 def test_every_claim_can_be_judged_or_left_open_at_every_scale(tmp_path, experiment, scale):
