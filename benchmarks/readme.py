@@ -1,4 +1,4 @@
-"""Writes the README's table of results from the files in benchmarks/results.
+"""Writes the README's tables of results from the files in benchmarks/results and in results.
 
 python benchmarks/readme.py
 """
@@ -11,23 +11,36 @@ from typing import Any
 
 import numpy as np
 
+from laperm_jax.lab import report
 from laperm_jax.lab.bench import milliseconds
 
 ROOT = Path(__file__).parents[1]
-BEGIN = "<!-- results: written by `make readme` from benchmarks/results -->"
+BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
 END = "<!-- end of results -->"
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naive_jax": "argsort(argsort) in JAX"}
 
 
-def render(results: Path) -> str:
-    """The tables in Markdown, for every device that was measured."""
-    return "\n\n".join(_device(folder) for folder in sorted(results.iterdir()) if folder.is_dir())
+def render(results: Path, experiments: Path) -> str:
+    """The tables in Markdown: of every device that was measured, and of the claims that experiments decided about."""
+    devices = [_device(folder) for folder in sorted(results.iterdir()) if folder.is_dir()]
+    return "\n\n".join([*devices, _claims(experiments)])
 
 
 def insert(readme: str, tables: str) -> str:
     """The README with the tables between its two markers."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     return pattern.sub(lambda _: f"{BEGIN}\n{tables}\n{END}", readme)
+
+
+def _claims(experiments: Path) -> str:
+    rows = (
+        f"| {claim.text} | {claim.paper} | {judgement.measured} | **{judgement.verdict}** | "
+        f"`{section.experiment.name}`, {section.results.scale} |"
+        for section in report.sections(experiments)
+        for claim, judgement in section.judgements
+    )
+    table = _table(["claim", "the paper", "measured", "verdict", "experiment, scale"], rows)
+    return f"The claims, decided by criteria that stand in `laperm experiment report`:\n\n{table}"
 
 
 def _device(folder: Path) -> str:
@@ -42,6 +55,13 @@ def _training(results: dict[str, Any]) -> str:
     return f"{_origin(results, results['command'])}\n\n{table}\n\n{seconds}"
 
 
+def _long_training(results: dict[str, Any]) -> str:
+    """Accuracies only: who trains for so long has other work done beside it, and times mean little."""
+    rows = (_training_row(row).rsplit("|", 3)[0] + "|" for row in results["rows"])
+    table = _table(["run", "seeds", "test accuracy", "free weights"], rows)
+    return f"{_origin(results, results['command'])}\n\n{table}"
+
+
 def _overhead(results: dict[str, Any]) -> str:
     ways = ("apply_gradients", "update and apply_updates")
     table = _table(
@@ -52,10 +72,15 @@ def _overhead(results: dict[str, Any]) -> str:
 
 
 def _sync(results: dict[str, Any]) -> str:
-    models = " ".join(row["model"] for row in results["models"])
-    command = f"laperm bench --peers --repeats {results['repeats']} --models {models}"
-    table = _table(["model", "weights", "laperm_jax", *PEERS.values()], (_sync_row(row) for row in results["models"]))
+    header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
+    table = _table(header, (_sync_row(row) for row in results["models"]))
+    command = f"laperm bench --peers --repeats {results['repeats']}"
     return f"{_origin(results, command)} One sync, milliseconds:\n\n{table}"
+
+
+def _scaling(results: dict[str, Any]) -> str:
+    figures = (f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"])
+    return f"{_origin(results, 'laperm bench --models')} Nanoseconds a weight, in rows of 1,024: {', '.join(figures)}."
 
 
 def _table(header: Sequence[str], rows: Iterable[str]) -> str:
@@ -68,7 +93,9 @@ def _origin(results: dict[str, Any], command: str) -> str:
 
 def _sync_row(row: dict[str, Any]) -> str:
     sync, *others = (milliseconds(row[f"{name}_ms"], "not installed") for name in ("sync", *PEERS))
-    return f"| {row['model']} | {row['weights']:,} | **{sync}** | {' | '.join(others)} |"
+    share = row["share_of_training"]["100"]
+    shown = "-" if share is None else f"{share:.2%}"
+    return f"| {row['model']} | {row['weights']:,} | **{sync}** | {' | '.join(others)} | {shown} |"
 
 
 def _training_row(row: dict[str, Any]) -> str:
@@ -87,10 +114,12 @@ def _overhead_row(way: str, networks: dict[str, Any]) -> str:
 
 FILES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("training.json", _training),
+    ("training_long.json", _long_training),
     ("step_overhead.json", _overhead),
     ("bench.json", _sync),
+    ("scaling/bench.json", _scaling),
 )
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(insert(path.read_text(), render(ROOT / "benchmarks" / "results")))
+    path.write_text(insert(path.read_text(), render(ROOT / "benchmarks" / "results", ROOT / "results")))

@@ -171,7 +171,7 @@ def _curves(panel: Panel, results: Results, network: str, variants: list[str]) -
     for number, variant in enumerate(variants):
         seeds = results.curves[network, variant]
         epochs = min(map(len, seeds))
-        values = np.array([[record["val_accuracy"] for record in seed[:epochs]] for seed in seeds]).reshape(-1, epochs)
+        values = np.array([[record["val_accuracy"] for record in seed[:epochs]] for seed in seeds])
         color = mpl.colormaps["viridis"](0.9 * number / max(1, len(variants) - 1))
         panel.plot(range(1, epochs + 1), 100 * values.mean(axis=0), color=color, marker=".", label=variant)
     panel.set(xlabel="epoch", ylabel="validation accuracy, %")
