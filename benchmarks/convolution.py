@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import lax
-from results import write
+from record import write
 
 from laperm_jax.lab import models
 from laperm_jax.lab.convolution import conv_by_matmul

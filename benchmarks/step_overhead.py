@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from results import write
+from record import write
 from training import CONV7, MLP
 
 from laperm_jax import LaPermState

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from results import write
+from record import write
 
 from laperm_jax.lab.config import TrainConfig, paper_preset
 from laperm_jax.lab.run import train
