@@ -25,6 +25,7 @@ SUMMARY_KEYS = {
     *("dataset", "model", "inner", "sync_period", "seed", "epochs", "steps", "syncs", "test_accuracy", "status"),
     *("test_accuracy_free", "val_accuracy", "exact_vectors", "total_vectors", "params_sha256", "train_seconds"),
     *("examples_per_second", "device", "versions", "best_epoch", "val_accuracy_free", "compile_seconds", "date"),
+    *("seeds_side_by_side", "profile_similarity_initial", "profile_similarity_free"),
 }
 
 
