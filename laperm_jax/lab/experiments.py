@@ -23,6 +23,16 @@ _CONV2 = replace(PAPER["conv2"], steps=500, **_CIFAR)  # type: ignore[arg-type]
 _CONV4 = replace(PAPER["conv4"], steps=400, **_CIFAR)  # type: ignore[arg-type]
 
 _ALONE = {"sync_period": None, "sync_schedule": "constant", "last_sync_period": None}
+_MLP_OR_CONV4: Networks = {"smoke": {"mlp": _DIGITS}, "cpu": {"mlp": _MLP}, "full": {"conv4": PAPER["conv4"]}}
+
+
+def _and_inner_alone(variants: Mapping[str, Settings]) -> dict[str, Settings]:
+    """Each variant, and after it the same with the inner optimiser alone."""
+    return {
+        f"{name}{suffix}": {**settings, **more}
+        for name, settings in variants.items()
+        for suffix, more in {"": {}, ", inner alone": _ALONE}.items()
+    }
 
 
 def _graded(good: bool, fair: bool, measured: str) -> Judgement:
@@ -360,12 +370,8 @@ INITIALISATIONS = Experiment(
     name="initialisations",
     title="Initialisations",
     question="Do trained weights keep similar profiles whatever they start from, and what may LaPerm start from?",
-    networks={"smoke": {"mlp": _DIGITS}, "cpu": {"mlp": _MLP}, "full": {"conv4": PAPER["conv4"]}},
-    variants={
-        f"{init}{suffix}": {"init": init, **settings}
-        for init in _INITS
-        for suffix, settings in {"": {}, ", inner alone": _ALONE}.items()
-    },
+    networks=_MLP_OR_CONV4,
+    variants=_and_inner_alone({init: {"init": init} for init in _INITS}),
     seeds={"smoke": 1, "cpu": 2, "full": 3},
     claims=(
         Claim(
@@ -416,12 +422,8 @@ INNER_OPTIMISERS = Experiment(
     name="inner-optimisers",
     title="Inner optimisers",
     question="Does LaPerm need Adam?",
-    networks={"smoke": {"mlp": _DIGITS}, "cpu": {"mlp": _MLP}, "full": {"conv4": PAPER["conv4"]}},
-    variants={
-        f"{inner}{suffix}": {"inner": inner, **rate, **settings}
-        for inner, rate in _INNER.items()
-        for suffix, settings in {"": {}, ", inner alone": _ALONE}.items()
-    },
+    networks=_MLP_OR_CONV4,
+    variants=_and_inner_alone({inner: {"inner": inner, **rate} for inner, rate in _INNER.items()}),
     seeds={"smoke": 1, "cpu": 2, "full": 3},
     claims=(
         Claim(

@@ -36,7 +36,7 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None
     right.set(xlabel="epoch", ylabel="validation accuracy")
     right.legend()
     for panel in (left, right):
-        _tidy(panel)
+        tidy(panel)
     figure.savefig(path, dpi=120)
 
 
@@ -73,7 +73,7 @@ def profiles(path: Path, initial: Weights, free: Weights, final: Weights, axes: 
     panels[0, 0].set_title("mean of the sorted vectors")
     panels[0, 1].set_title("one vector as it stands")
     for panel in panels.flat:
-        _tidy(panel)
+        tidy(panel)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
 
@@ -101,10 +101,11 @@ def latency(path: Path, models: Sequence[Mapping[str, Any]], series: Sequence[Ma
         panel.annotate(row["model"], (row["weights"], row["sync_ms"]), xytext=(4, -9), textcoords="offset points")
     panel.set(xscale="log", yscale="log", xlabel="weights", ylabel="milliseconds", title=title)
     panel.legend()
-    _tidy(panel)
+    tidy(panel)
     figure.savefig(path, dpi=120)
 
 
-def _tidy(panel: Panel) -> None:
+def tidy(panel: Panel) -> None:
+    """Takes away the frame above and at the right, and draws a faint grid."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.3)

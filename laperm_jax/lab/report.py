@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from laperm_jax.lab.config import ConfigError, ScaleName
 from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results
-from laperm_jax.lab.plots import FREE, RECONNECTED
+from laperm_jax.lab.plots import FREE, RECONNECTED, tidy
 
 _KINDS = (
     ("test_accuracy_free", "free weights", FREE),
@@ -135,8 +135,7 @@ def _svg(results: Results, network: str, draw: Callable[[Panel, Results, str, li
         panel = figure.subplots()
         draw(panel, results, network, variants)
         panel.set_title(network, fontsize=9)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.3)
+        tidy(panel)
         figure.legend(frameon=False, loc="outside upper center", ncols=3)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
