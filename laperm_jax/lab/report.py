@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
-from laperm_jax.lab.config import ConfigError, ScaleName
+from laperm_jax.lab.config import ConfigError, ScaleName, as_json, resolve
 from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results
 from laperm_jax.lab.plots import FREE, RECONNECTED, tidy
@@ -108,8 +108,8 @@ def _row(results: Results, network: str, variant: str) -> list[str]:
 
 
 def _settings(results: Results, network: str) -> str:
-    """The settings that all runs of a network share, in a line."""
-    config = next(config for key, config in results.configs.items() if key[0] == network)
+    """The settings of a network, before a variant replaces some, in a line."""
+    config = as_json(resolve(results.experiment.networks[results.scale][network]))
     length = f"{config['epochs']} epochs" if config["epochs"] else f"{config['steps']} steps"
     augmented = ", augmented" if config["augment"] else ""
     return (
