@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The experiments at full scale, in slices: stops after nine minutes, or what LIMIT says, in seconds, and goes on from the
-# runs that are finished when it is called again. Names of experiments may be given. A single run has to fit in a slice.
+# The experiments at full scale, in slices: stops after nine minutes, or what LIMIT says, in seconds, and goes on from there
+# when it is called again, in the middle of a run too. Names of experiments may be given.
 # Needs a GPU to be of use, and the data prepared in TFDS_DATA_DIR. Results go to results/NAME/full, or to $OUT/NAME/full.
 #
 #   benchmarks/full.sh single-sync sync-period
@@ -12,7 +12,7 @@ for name in "${@:-dense single-sync sync-period gamma-beta-reset}"; do
   for experiment in $name; do
     left=$((end - SECONDS))
     ((left > 0)) || { echo "full.sh: time is up before $experiment; call again to go on" >&2; exit 0; }
-    # Interrupted as by Ctrl-C, which keeps what is finished; killed if that is not heard.
+    # Interrupted as by Ctrl-C, which saves the run in progress; killed if that is not heard.
     status=0
     timeout --signal INT --kill-after 20 "$left" python3 -m laperm_jax.cli experiment run "$experiment" --scale full \
       --out "${OUT:-results}/$experiment/full" || status=$?

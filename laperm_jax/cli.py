@@ -130,7 +130,8 @@ def _train(config: TrainConfig, console: Console) -> int:
             console.print(f"stopped: the loss of update {step} is not finite; try a smaller --learning-rate")
             return DIVERGED
         case "interrupted":
-            console.print(f"interrupted after update {summary['steps']}")
+            hint = f"; the same command with --resume goes on in {config.out}" if config.out else ""
+            console.print(f"interrupted after update {summary['steps']}{hint}", soft_wrap=True)
             return INTERRUPTED
         case _:
             return 0

@@ -156,3 +156,14 @@ def test_ctrl_c_leaves_a_readable_run(tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert summary["exact_vectors"] == summary["total_vectors"] == 522
+    assert f"the same command with --resume goes on in {out}" in stdout
+
+
+def test_resuming_a_finished_run_says_so_and_exits_with_0(tmp_path, capsys):
+    command = [*QUICK, "--out", str(tmp_path / "r"), "--resume"]
+    assert cli.main(command) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert cli.main(command) == 0
+    second = capsys.readouterr().out.splitlines()
+    assert second[0] == f"nothing to do: the run in {tmp_path / 'r'} has come to its end"
+    assert second[1:] == first[-4:]

@@ -97,6 +97,8 @@ class TrainConfig:
     """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
     out: Path | None = None
     """Folder for the results, as runs/NAME; nothing is written without it."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit as if it had not been stopped; begin it if there is none yet."""
 
 
 _F1 = TrainConfig(
@@ -208,6 +210,8 @@ def check(config: TrainConfig) -> None:
     _check_fields(config, _ALLOWED)
     if config.epochs is not None and config.steps is not None:
         raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps} exclude each other; give one of them")
+    if config.resume and config.out is None:
+        raise ConfigError("--resume needs --out, the folder of the run to go on with")
     if (config.sync_schedule == "geometric") != (config.last_sync_period is not None):
         raise ConfigError("--sync-schedule geometric and --last-sync-period go together; give both or neither")
     if config.sync_schedule != "constant" and config.sync_period is None:

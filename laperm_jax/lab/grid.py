@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, as_json, resolve
+from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, resolve
 from laperm_jax.lab.run import Summary, train_seeds
-from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY
+from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY, differing_settings
 
 Settings = Mapping[str, Any]  # fields of TrainConfig
 Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
@@ -146,8 +146,8 @@ def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, 
 
     The seeds of a variant run side by side where the device gains by it, and one by one elsewhere.
 
-    A run is written to a folder of another name, and gets its own when it is finished: what is there after a stop, of
-    any kind, is whole.
+    A run is written to a folder of another name, and gets its own when it is finished; it goes on from its last
+    checkpoint if it was stopped.
 
     Returns:
       Whether all are finished; not, after Ctrl-C.
@@ -191,17 +191,14 @@ def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> lis
     """Makes the runs of some cells, together, and returns their test accuracies; None if it was interrupted."""
     folders = [out / cell.folder for cell in cells]
     partial = [folder.with_name(folder.name + ".partial") for folder in folders]
-    for path in partial:
-        shutil.rmtree(path, ignore_errors=True)
-    configs = [replace(cell.config, out=path) for cell, path in zip(cells, partial, strict=True)]
+    configs = [replace(cell.config, out=path, resume=True) for cell, path in zip(cells, partial, strict=True)]
     summaries = train_seeds(configs, on_progress=show)
     status = summaries[0]["status"]
-    if status == "interrupted" or (status == "diverged" and len(cells) > 1):
-        for path in partial:
-            shutil.rmtree(path)
     if status == "interrupted":
         return None
     if status == "diverged" and len(cells) > 1:  # one of them has; which, they tell alone
+        for path in partial:
+            shutil.rmtree(path)
         accuracies = []
         for cell in cells:
             made = _make([cell], out, show)
@@ -217,10 +214,7 @@ def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> lis
 def _is_finished(folder: Path, config: TrainConfig) -> bool:
     if not (folder / SUMMARY).exists():
         return False
-    facts = lambda content: {name: value for name, value in content.items() if name not in ("out", "data_dir")}
-    stored = as_json(TrainConfig()) | json.loads((folder / CONFIG).read_text())  # a setting newer than the run
-    if facts(stored) != (wanted := facts(as_json(resolve(config)))):
-        names = [name for name, value in wanted.items() if stored[name] != value]
+    if names := differing_settings(folder, resolve(config)):
         raise ConfigError(
             f"{folder} holds a run of other settings ({', '.join(names)}); remove it or give another --out"
         )

@@ -1,19 +1,34 @@
-"""The loop of a run: epochs in pieces short enough to show progress and to hear Ctrl-C."""
+"""The loop of a run: epochs in pieces short enough to show progress and to hear a signal."""
 
 import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from laperm_jax.lab.training import SideBySide, Trainer
+from laperm_jax.lab.training import SideBySide, Trainer, TrainState
 
 Status = Literal["running", "finished", "interrupted", "diverged"]
 
 _PIECE_SECONDS = 0.5
+
+
+class Checkpoint(NamedTuple):
+    """All that a run of one seed goes on from.
+
+    Attributes:
+      state: after ``state.opt_state.count`` updates.
+      losses: of the updates since the end of the last epoch; none at the end of one.
+      train_seconds, compile_seconds: spent up to here.
+    """
+
+    state: TrainState
+    losses: list[float]
+    train_seconds: float
+    compile_seconds: float
 
 
 class Loop:
@@ -31,43 +46,61 @@ class Loop:
       trainer: what to run.
       interrupted: tells whether to stop early.
       on_progress: called with the number of updates made, every half second or so.
+      start: checkpoints to go on from, one for each seed, of the same number of updates; from the beginning if None.
     """
 
     def __init__(
-        self, trainer: Trainer | SideBySide, interrupted: Callable[[], bool], on_progress: Callable[[int], None]
+        self,
+        trainer: Trainer | SideBySide,
+        interrupted: Callable[[], bool],
+        on_progress: Callable[[int], None],
+        start: Sequence[Checkpoint] | None = None,
     ):
         self._trainer = trainer
         self._interrupted = interrupted
         self._on_progress = on_progress
         self._piece = 1
-        self.state = trainer.init_state()
-        self.step = 0
+        self.state = trainer.join([checkpoint.state for checkpoint in start]) if start else trainer.init_state()
+        self.step = int(self.state.opt_state.count)
         self.seeds = len(trainer.members(self.state))
-        self.status: Status = "running"
-        self.train_seconds = 0.0
+        self.status: Status = "finished" if self.step == trainer.total_steps else "running"
+        self.train_seconds = self.compile_seconds = 0.0
+        self._losses: list[Any] = []  # of the epoch in progress
+        if start:
+            self.train_seconds = sum(checkpoint.train_seconds for checkpoint in start)
+            self.compile_seconds = sum(checkpoint.compile_seconds for checkpoint in start)
+            columns = np.array([checkpoint.losses for checkpoint in start], np.float32)
+            self._losses = list(columns[0] if self.seeds == 1 else columns.T)
         started, zero = time.perf_counter(), np.int32(0)
         self._run = trainer.run.lower(self.state, trainer.train, trainer.shuffle(zero), zero, zero).compile()
-        self.compile_seconds = time.perf_counter() - started
+        self.compile_seconds += time.perf_counter() - started
 
     @property
     def diverged(self) -> bool:
         """Whether a loss was not finite."""
         return self.status == "diverged"
 
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the next update, if there is one, is the first of an epoch."""
+        return self.step % self._trainer.steps_per_epoch == 0 or self.step == self._trainer.total_steps
+
     def run_epoch(self) -> np.ndarray:
         """Makes the updates of the next epoch, or what is left of it.
 
         Returns:
-          Their losses, float32 ``(updates made,)``, of seeds side by side ``(updates made, seeds)``. If the status is
-          ``diverged`` afterwards, a loss of update number ``step + 1`` was not finite, and the state is of no use.
+          The losses of the epoch so far, float32 ``(updates,)``, of seeds side by side ``(updates, seeds)``. If the
+          status is ``diverged`` afterwards, a loss of update number ``step + 1`` was not finite, and the state is of no
+          use.
         """
         epoch, start = divmod(self.step, self._trainer.steps_per_epoch)
         stop = min(self._trainer.steps_per_epoch, self._trainer.total_steps - epoch * self._trainer.steps_per_epoch)
         order = self._trainer.shuffle(np.int32(epoch))
-        losses: list[float] = []
+        if not start:
+            self._losses = []
         while start < stop and self.status == "running":
             made = self._run_piece(order, start, min(start + self._piece, stop))
-            losses.extend(made)
+            self._losses.extend(made)
             start += len(made)
             self.step += len(made)
             self._on_progress(self.step)
@@ -75,7 +108,14 @@ class Loop:
                 self.status = "interrupted"
         if self.status == "running" and self.step == self._trainer.total_steps:
             self.status = "finished"
-        return np.array(losses, np.float32)
+        return np.array(self._losses, np.float32)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Where the run is, for each seed; the arrays are donated to the next update."""
+        losses = np.array([] if self.epoch_is_over else self._losses, np.float32).reshape(-1, self.seeds)
+        seconds = self.train_seconds / self.seeds, self.compile_seconds / self.seeds
+        states = self._trainer.members(self.state)
+        return [Checkpoint(state, losses[:, number].tolist(), *seconds) for number, state in enumerate(states)]
 
     def _run_piece(self, order: Any, start: int, stop: int) -> np.ndarray:
         started = time.perf_counter()
@@ -93,7 +133,7 @@ class Loop:
 
 @contextlib.contextmanager
 def heard_interrupt() -> Iterator[Callable[[], bool]]:
-    """Lets the first Ctrl-C of the block be noted instead of raised; the second one is raised.
+    """Lets the first Ctrl-C or SIGTERM of the block be noted; the second one does what it always does.
 
     An exception in the middle of a dispatch would lose the state, whose old arrays have been donated.
     """
@@ -101,14 +141,19 @@ def heard_interrupt() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # signals are heard by the main thread only
         yield noted.is_set
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def note(*_: Any) -> None:
         noted.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    signal.signal(signal.SIGINT, note)
+    for number in previous:
+        signal.signal(number, note)
     try:
         yield noted.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

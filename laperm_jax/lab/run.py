@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from laperm_jax._vectors import Axes
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import TrainConfig, check, resolve
-from laperm_jax.lab.loop import Loop, heard_interrupt
-from laperm_jax.lab.run_folder import RunFolder, check_new
+from laperm_jax.lab.loop import Checkpoint, Loop, heard_interrupt
+from laperm_jax.lab.run_folder import RunFolder, check_folder, read_summary
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
@@ -47,7 +47,8 @@ def train(
     """Trains a network as the settings say.
 
     The model is chosen by the validation accuracy of its reconnected weights, of equal epochs the later; the test
-    images are looked at once, for the chosen one. Ctrl-C ends the run early and in order; a second one at once.
+    images are looked at once, for the chosen one. Ctrl-C and SIGTERM end the run early and in order, and the second
+    one at once; ``config.resume`` goes on with it. A run that is finished is not made again: its summary is returned.
 
     Args:
       config: settings.
@@ -94,9 +95,15 @@ def train_seeds(
     """
     for config in configs:
         check(config)
-        if config.out:
-            check_new(config.out)
     configs = [resolve(config) for config in configs]
+    for config in configs:
+        if config.out:
+            check_folder(config.out, config)
+    finished = [summary for config in configs if config.out and (summary := read_summary(config.out))]
+    if len(finished) == len(configs):
+        if console:
+            console.print(f"nothing to do: the run in {configs[0].out} has come to its end", soft_wrap=True)
+        return finished
     first = Trainer(configs[0], data.load(configs[0].dataset, configs[0].data_dir))
     trainers = [first, *(first.with_seed(config.seed) for config in configs[1:])]
     with contextlib.ExitStack() as stack:
@@ -163,7 +170,7 @@ def fit(
     console: Console | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Loop, list[Snapshot]]:
-    """Trains one seed, or several side by side, to the end, to a Ctrl-C, or to a loss that is not finite.
+    """Trains one seed, or several side by side, to the end, to a signal, or to a loss that is not finite.
 
     Args:
       trainers: what to train, one for each seed.
@@ -177,18 +184,23 @@ def fit(
     """
     console = console or Console(quiet=True)
     together = trainers[0] if len(trainers) == 1 else SideBySide(trainers)
-    bests: dict[int, Snapshot] = {}
+    start, bests = _begin(trainers, folders)
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(heard_interrupt())
         show = on_progress or stack.enter_context(_progress_bar(console, together.total_steps))
-        loop = Loop(together, interrupted, lambda step: show(step, together.total_steps))
+        loop = Loop(together, interrupted, lambda step: show(step, together.total_steps), start)
+        if start:
+            console.print(f"going on after update {loop.step} of {together.total_steps}")
         while loop.status == "running":
             epoch = loop.step // together.steps_per_epoch + 1
             losses = loop.run_epoch()
             if loop.diverged:
                 break
-            for number, state in enumerate(together.members(loop.state)):
-                snapshot = _snapshot(trainers[number], state, epoch)
+            for number, checkpoint in enumerate(loop.checkpoints()):
+                folder = folders[number]
+                if folder and not loop.epoch_is_over:  # before anything else: what stops a run may not wait
+                    folder.save(checkpoint)
+                snapshot = _snapshot(trainers[number], checkpoint.state, epoch)
                 if number not in bests or snapshot.val_accuracy >= bests[number].val_accuracy:
                     bests[number] = snapshot
                 record = {
@@ -205,10 +217,31 @@ def fit(
                     f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
                     soft_wrap=True,
                 )
-                if folder := folders[number]:
-                    folder.add_epoch(record, state)
+                if folder:
+                    folder.add_epoch(record)
+                    if loop.epoch_is_over:
+                        folder.save(checkpoint, snapshot.val_accuracy)
     untrained = lambda trainer: _snapshot(trainer, trainer.init_state(), epoch=0)
     return loop, [bests.get(number) or untrained(trainer) for number, trainer in enumerate(trainers)]
+
+
+def _begin(
+    trainers: Sequence[Trainer], folders: Sequence[RunFolder | None]
+) -> tuple[list[Checkpoint] | None, dict[int, Snapshot]]:
+    """What the seeds go on from: their last checkpoints of the same number of updates, and the best epochs so far."""
+    steps = [folder.resumable_steps() if folder else set() for folder in folders]
+    step = max(set.intersection(*steps), default=None)
+    template = jax.eval_shape(trainers[0].init_state)
+    begun = [folder.begin(step, template) if folder else None for folder in folders]
+    checkpoints, bests = [], {}
+    for number, resumed in enumerate(begun):
+        if resumed:
+            checkpoint, best = resumed
+            checkpoints.append(checkpoint)
+            if best:
+                epoch, state = best
+                bests[number] = _snapshot(trainers[number], state, epoch)
+    return checkpoints or None, bests
 
 
 def _profile_similarity(weights_: weights.Weights, axes: Mapping[str, Axes]) -> float:

@@ -135,6 +135,11 @@ class Trainer:
         """The states of the seeds that are trained: one."""
         return [state]
 
+    def join(self, states: Sequence[TrainState]) -> TrainState:
+        """The inverse of ``members``."""
+        (state,) = states
+        return state
+
     def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
         """Indices of training images for an epoch, counted from 0: int32 ``(steps_per_epoch, batch)``."""
         return self._shuffled(self._order_key, epoch)
@@ -236,15 +241,18 @@ class SideBySide:
 
     def init_state(self) -> TrainState:
         """Makes the states before the first update."""
-        states = [trainer.init_state() for trainer in self._trainers]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        return stacked._replace(opt_state=stacked.opt_state._replace(count=states[0].opt_state.count))
+        return self.join([trainer.init_state() for trainer in self._trainers])
 
     def members(self, state: TrainState) -> list[TrainState]:
         """The state of each seed, in memory of its own."""
         count = state.opt_state.count
         pick = lambda number: jax.tree.map(lambda leaf: leaf if leaf is count else leaf[number], state)
         return [pick(number) for number in range(len(self._trainers))]
+
+    def join(self, states: Sequence[TrainState]) -> TrainState:
+        """The inverse of ``members``: states of the same number of updates."""
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return stacked._replace(opt_state=stacked.opt_state._replace(count=states[0].opt_state.count))
 
     def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
         """Indices of training images for an epoch: int32 ``(steps_per_epoch, seeds, batch)``."""

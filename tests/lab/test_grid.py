@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from laperm_jax.lab import grid
 from laperm_jax.lab.config import ConfigError, TrainConfig, check
 from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Experiment, Results
+from laperm_jax.lab.loop import Loop
 from laperm_jax.lab.run import train
 
 TINY = Experiment(
@@ -69,22 +71,28 @@ def test_a_second_run_makes_only_what_is_missing(finished, monkeypatch):
     assert made == []
 
 
-def test_a_stopped_grid_keeps_what_is_finished_and_goes_on(tmp_path, monkeypatch):
-    train_seeds, made = grid.train_seeds, []
+def test_a_stopped_grid_keeps_what_is_there_and_goes_on(finished, tmp_path, monkeypatch):
+    """A signal in the second variant."""
+    run_epoch, begun = Loop.run_epoch, []
 
-    def stopped(configs, **settings):
-        made.append(configs)
-        summaries = train_seeds(configs, **settings)
-        return [summary | {"status": "interrupted"} for summary in summaries] if len(made) == 2 else summaries
+    def stopped_in_the_second(loop):
+        begun.append(loop.step)
+        if len(begun) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return run_epoch(loop)
 
-    monkeypatch.setattr(grid, "train_seeds", stopped)
+    monkeypatch.setattr(Loop, "run_epoch", stopped_in_the_second)
     assert not grid.run(TINY, "smoke", None, tmp_path, QUIET)
-    assert len(list(tmp_path.glob("*/*/*"))) == 2  # both seeds of the first variant
-    (tmp_path / "mlp" / "inner-alone" / "seed-0.partial").mkdir()  # as a kill would leave it
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*")) == [
+        *("mlp/inner-alone/seed-0.partial", "mlp/inner-alone/seed-1.partial", "mlp/k-2/seed-0", "mlp/k-2/seed-1"),
+    ]
     assert grid.run(TINY, "smoke", None, tmp_path, QUIET)
-    assert len(made) == 5
-    assert len(list(tmp_path.glob("*/*/seed-?"))) == 8
+    assert begun == [0, 0, 1, 0, 0]  # the second variant goes on after its first update
     assert not list(tmp_path.glob("*/*/*.partial"))
+    fingerprints = lambda out: {
+        path.relative_to(out): json.loads(path.read_text())["params_sha256"] for path in out.glob("*/*/*/summary.json")
+    }
+    assert fingerprints(tmp_path) == fingerprints(finished)
 
 
 def test_seeds_side_by_side_do_what_they_do_alone(finished, tmp_path):

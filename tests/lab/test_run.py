@@ -80,8 +80,8 @@ def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
     trainer = Trainer(resolve(QUICK), data.load("digits"))
     template = jax.eval_shape(trainer.init_state)
     with ocp.CheckpointManager((path / "checkpoints").absolute()) as manager:
-        assert set(manager.all_steps()) == {57, summary["best_epoch"] * 19}
-        last = manager.restore(57, args=ocp.args.StandardRestore(template))
+        assert set(manager.all_steps()) == {38, 57, summary["best_epoch"] * 19}
+        last = manager.restore(57, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
     state = trainer.init_state()
     for epoch in range(3):
         state, _ = trainer.run(
@@ -115,9 +115,14 @@ def test_the_same_seed_gives_the_same_bits(folder):
 def test_a_folder_that_holds_something_is_refused_and_left_alone(folder, tmp_path):
     path, _ = folder
     before = (path / "summary.json").read_text()
-    with pytest.raises(ConfigError, match="already holds a run or other files; name a new folder"):
+    with pytest.raises(ConfigError, match="already holds a run; name a new folder, or go on with it by --resume"):
         train(dataclasses.replace(QUICK, out=path))
     assert (path / "summary.json").read_text() == before
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match="already holds other files; name a new folder"):
+            train(dataclasses.replace(QUICK, out=tmp_path / "folder", resume=resume))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file; name a folder"):
         train(dataclasses.replace(QUICK, out=tmp_path / "file"))
