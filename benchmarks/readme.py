@@ -71,6 +71,19 @@ def _overhead(results: dict[str, Any]) -> str:
     return f"{_origin(results, results['command'])}\n\n{table}"
 
 
+def _keras_loop(results: dict[str, Any]) -> str:
+    ways = list(results["rows"][0]["updates_per_second"])
+    rows = (
+        f"| {row['model']}, batch {row['batch_size']} | "
+        + " | ".join(f"{row['updates_per_second'][way]:,.0f}" for way in ways)
+        + f" | **{row['updates_per_second'][ways[0]] / row['updates_per_second'][ways[2]]:.0f}x** |"
+        for row in results["rows"]
+    )
+    keras = [f"Keras, {way}" for way in ways[2:]]
+    table = _table(["updates a second", *ways[:2], *keras, "first over third"], rows)
+    return f"{_origin(results, results['command'])} Keras {results['keras']}, TensorFlow {results['tensorflow']}:\n\n{table}"
+
+
 def _sync(results: dict[str, Any]) -> str:
     header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
     table = _table(header, (_sync_row(row) for row in results["models"]))
@@ -116,6 +129,7 @@ FILES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("training.json", _training),
     ("training_long.json", _long_training),
     ("step_overhead.json", _overhead),
+    ("keras_loop.json", _keras_loop),
     ("bench.json", _sync),
     ("scaling/bench.json", _scaling),
 )

@@ -9,6 +9,7 @@ from laperm_jax._reset import norm_reset as norm_reset
 from laperm_jax._schedules import at_steps as at_steps
 from laperm_jax._schedules import every as every
 from laperm_jax._schedules import growing as growing
+from laperm_jax._schedules import shrinking as shrinking
 from laperm_jax._schedules import with_learning_rate as with_learning_rate
 from laperm_jax._state import LaPermState as LaPermState
 from laperm_jax._transform import LaPerm as LaPerm

@@ -93,6 +93,34 @@ def growing(first: float, last: float, total_steps: int) -> SyncSchedule:
     return at_steps(_sync_steps(lambda step: first * (last / first) ** (step / total_steps), total_steps))
 
 
+def shrinking(total_steps: int) -> SyncSchedule:
+    """Syncs about a hundred times in a run, after a period that shrinks from a tenth of it to a four-hundredth.
+
+    There is no period to be chosen. Long periods let weights go far while the network finds its way; short ones at the
+    end leave little difference between free and reconnected weights, also where the learning rate does not decay.
+    ``laperm experiment run schedules`` compares it with constant periods.
+
+    Args:
+      total_steps: number of updates in the run; there is no sync after it.
+
+    Returns:
+      A schedule: int32 scalar to bool scalar.
+
+    Raises:
+      ValueError: for a number of updates below 1.
+
+    Example:
+      >>> from laperm_jax import shrinking
+      >>> schedule = shrinking(400)
+      >>> syncs = [step for step in range(1, 401) if schedule(step)]
+      >>> len(syncs), syncs[:4], syncs[-4:]
+      (110, [40, 68, 89, 107], [397, 398, 399, 400])
+    """
+    if total_steps < 1:
+        raise ValueError(f"a run has 1 update or more, not {total_steps}")
+    return growing(max(1, total_steps / 10), max(1, total_steps / 400), total_steps)
+
+
 def with_learning_rate(first: float, learning_rate: optax.Schedule, total_steps: int) -> SyncSchedule:
     """Syncs after a period inversely proportional to the learning rate.
 

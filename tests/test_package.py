@@ -8,7 +8,7 @@ import laperm_jax
 
 PUBLIC = {
     *("laperm", "LaPerm", "LaPermState", "sort_vectors", "reconnect", "matrix_fan_in", "all_fan_in", "flax_fan_in"),
-    *("path_fan_in", "norm_reset", "every", "at_steps", "growing", "with_learning_rate", "initializers"),
+    *("path_fan_in", "norm_reset", "every", "at_steps", "growing", "shrinking", "with_learning_rate", "initializers"),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from laperm_jax import at_steps, every, growing, with_learning_rate
+from laperm_jax import at_steps, every, growing, shrinking, with_learning_rate
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -57,6 +57,16 @@ def test_growing_and_shrinking():
     shrunk = np.diff(syncs(growing(8, 1, 30)))
     assert (np.diff(shrunk) <= 0).all()
     assert shrunk[-1] == 1
+
+
+def test_shrinking_needs_no_period():
+    assert syncs(shrinking(30)) == syncs(growing(3, 1, 30))
+    assert syncs(shrinking(3)) == [1, 2, 3]
+    steps = [step for step in range(1, 1001) if shrinking(1000)(np.int32(step))]
+    assert steps[0] == 100
+    assert set(np.diff(steps)[-20:]) <= {2, 3}
+    with pytest.raises(ValueError, match="a run has 1 update or more, not 0"):
+        shrinking(0)
 
 
 def test_with_learning_rate():

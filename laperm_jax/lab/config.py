@@ -32,7 +32,7 @@ InnerName = Literal[
 TreeName = Literal["f1", "conv7", "conv2", "conv4", "conv13", "resnet50", "gpt2", "vit"]
 ScheduleName = Literal["cosine", "constant", "exponential", "step"]
 ScaleName = Literal["smoke", "cpu", "full"]
-SyncScheduleName = Literal["constant", "geometric", "learning-rate", "end"]
+SyncScheduleName = Literal["constant", "shrinking", "geometric", "learning-rate", "end"]
 
 
 class ConfigError(ValueError):
@@ -64,7 +64,8 @@ class TrainConfig:
     sync_period: int | None = 50
     """k, the number of updates from one sync to the next; None trains with the inner optimiser alone."""
     sync_schedule: SyncScheduleName = "constant"
-    """Of the period: geometric goes to --last-sync-period, learning-rate grows as that decays, end is one last sync."""
+    """Of the period: shrinking needs none to be chosen, geometric goes to --last-sync-period, learning-rate grows as
+    that decays, end is one last sync."""
     last_sync_period: int | None = None
     """Sync period at the end of the run, for --sync-schedule geometric."""
     epochs: int | None = None

@@ -439,7 +439,7 @@ INNER_OPTIMISERS = Experiment(
 _SCHEDULES: dict[str, Settings] = {
     **{f"k = {k}": {"sync_period": k} for k in (10, 20, 50, 100, 200)},
     "growing 10 to 400": {"sync_period": 10, "sync_schedule": "geometric", "last_sync_period": 400},
-    "shrinking 400 to 10": {"sync_period": 400, "sync_schedule": "geometric", "last_sync_period": 10},
+    "shrinking": {"sync_schedule": "shrinking"},
     "with the learning rate from 20": {"sync_period": 20, "sync_schedule": "learning-rate"},
     "with the learning rate from 50": {"sync_period": 50, "sync_schedule": "learning-rate"},
 }
@@ -474,6 +474,8 @@ SCHEDULES = Experiment(
         "cpu": {
             "mlp, constant learning rate": _CONSTANT,
             "mlp, cosine": _MLP,
+            "mlp, keep 30 %": replace(_MLP, keep=(0.3,)),
+            "conv7, 600 steps": replace(_CONV7, schedule="constant", epochs=None, steps=600),
             "f1, shared value": replace(PAPER["f1"], schedule="cosine", learning_rate=2e-3),
         },
         "full": {name: PAPER[name] for name in ("conv2", "conv4", "conv7")},

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from laperm_jax import at_steps, every, growing, with_learning_rate
+from laperm_jax import at_steps, every, growing, shrinking, with_learning_rate
 from laperm_jax._schedules import SyncSchedule
 from laperm_jax.lab.config import InnerName, TrainConfig
 
@@ -75,6 +75,8 @@ def sync_schedule(config: TrainConfig, total_steps: int, learning_rate: optax.Sc
             return every(period)
         case "geometric":
             return growing(period, config.last_sync_period or period, total_steps)
+        case "shrinking":
+            return shrinking(total_steps)
         case "learning-rate":
             return with_learning_rate(period, learning_rate, total_steps)
         case "end":
