@@ -81,7 +81,8 @@ def _keras_loop(results: dict[str, Any]) -> str:
     )
     keras = [f"Keras, {way}" for way in ways[2:]]
     table = _table(["updates a second", *ways[:2], *keras, "first over third"], rows)
-    return f"{_origin(results, results['command'])} Keras {results['keras']}, TensorFlow {results['tensorflow']}:\n\n{table}"
+    versions = f"Keras {results['keras']}, TensorFlow {results['tensorflow']}"
+    return f"{_origin(results, results['command'])} {versions}:\n\n{table}"
 
 
 def _sync(results: dict[str, Any]) -> str:
