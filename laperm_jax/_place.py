@@ -1,7 +1,8 @@
-"""Sort, rank and place: the reference, in a few lines, and a fast path for CPUs that gives the same bits.
+"""Sort, rank and place: the reference, in a few lines, and two other ways that give the same bits.
 
-All comparisons are made on integers, not on floats: XLA flushes subnormal numbers to zero on some backends, where a
-sort of floats would then rank them differently.
+One is a fast path for CPUs, the other for weights that may be spread over devices. All comparisons are made on
+integers, not on floats: XLA flushes subnormal numbers to zero on some backends, where a sort of floats would then rank
+them differently.
 """
 
 import functools
@@ -33,19 +34,29 @@ def place(weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Ax
     Returns:
       The new weights, and the int32 scalar 0 for a later call.
     """
-    return _choose(place_by_packed_sort, place_by_argsort, axes, weights, sorted_init, after)
+    ways = place_by_packed_sort, place_by_argsort, place_by_sorts
+    return _choose(*ways, axes, weights, sorted_init, after)
 
 
 def sort(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
     """Sorts every vector ascending; arguments and results as for :func:`place`."""
-    return _choose(sort_by_packed_sort, sort_by_argsort, axes, weights, after)
+    return _choose(sort_by_packed_sort, sort_by_argsort, sort_by_sorts, axes, weights, after)
 
 
-def _choose(packed: Callable[..., Any], reference: Callable[..., Any], axes: Axes, *arrays: jax.Array) -> Any:
-    packed, reference = (functools.partial(function, axes=axes) for function in (packed, reference))
-    several_cpus = jax.default_backend() == "cpu" and jax.device_count() > 1
-    if several_cpus or arrays[0].dtype.itemsize == 8 or not arrays[0].size:
-        # A loop over vectors would gather those that several devices share; and no integer holds 64 bits and a place.
+def _choose(
+    packed: Callable[..., Any],
+    reference: Callable[..., Any],
+    sharded: Callable[..., Any],
+    axes: Axes,
+    *arrays: jax.Array,
+) -> Any:
+    packed, reference, sharded = (functools.partial(way, axes=axes) for way in (packed, reference, sharded))
+    mesh = jax.typeof(arrays[0]).sharding.mesh
+    if not mesh.empty and mesh.are_all_axes_manual:  # in a shard_map every device has arrays of its own
+        return reference(*arrays)
+    if jax.device_count() > 1:  # what a program is compiled for is not known when it is traced
+        return sharded(*arrays)
+    if arrays[0].dtype.itemsize == 8 or not arrays[0].size:  # no integer holds 64 bits and a place
         return reference(*arrays)
     return lax.platform_dependent(*arrays, cpu=packed, default=reference)
 
@@ -65,6 +76,79 @@ def place_by_argsort(
 def sort_by_argsort(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
     """The reference for :func:`sort`."""
     return over_vectors(lambda vector: vector[jnp.argsort(order_keys(vector))], axes, weights), after
+
+
+def place_by_sorts(
+    weights: jax.Array, sorted_init: jax.Array, after: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    """:func:`place_by_argsort` by nothing but sorts, for vectors that are spread over devices.
+
+    XLA's partitioner sends the shards of a sort from device to device (all-to-all), but gathers the whole of what is
+    scattered, gathered, or flattened with an axis inside that is spread.
+    """
+    spread, places = _spread_first(weights, axes)
+
+    def place_vector(vector: jax.Array, values: jax.Array) -> jax.Array:
+        order = _by_rank(vector, places, lax.iota(jnp.int32, vector.size))
+        ascending = _by_rank(values, places, values) if places else values
+        _, placed = lax.sort((order, ascending), num_keys=1)
+        return jnp.where(jnp.isfinite(vector).all(), placed, vector)
+
+    return _auto_sharded(functools.partial(over_vectors, place_vector, spread), weights, sorted_init), after
+
+
+def sort_by_sorts(weights: jax.Array, after: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """:func:`sort_by_argsort` for vectors that are spread over devices."""
+    spread, places = _spread_first(weights, axes)
+
+    def sort_vector(vector: jax.Array) -> jax.Array:
+        ascending = _by_rank(vector, places, vector)
+        if places is None:
+            return ascending
+        _, order = lax.sort((places(), lax.iota(jnp.int32, vector.size)), num_keys=1)
+        _, placed = lax.sort((order, ascending), num_keys=1)
+        return placed
+
+    return _auto_sharded(functools.partial(over_vectors, sort_vector, spread), weights), after
+
+
+PlacesFn = Callable[[], jax.Array]
+
+
+def _spread_first(weights: jax.Array, axes: Axes) -> tuple[Axes, PlacesFn | None]:
+    """The axes of one vector in another order, those which may be spread over devices first.
+
+    They are known where the mesh has explicit axes. Elsewhere it is taken to be the first axis, as the heads of
+    attention, and of three or more the last, the input channels of a convolution.
+
+    Returns:
+      The axes; and a function that makes, for a vector flattened in that order, the place of each weight in the vector
+      flattened in C order, int32 ``(fan_in,)``; None if that is the order.
+    """
+    spec = jax.typeof(weights).sharding.spec
+    spread = [axis for axis in axes if spec[axis] is not None] or ([axes[-1]] if len(axes) > 2 else [])
+    ordered = (*spread, *(axis for axis in axes if axis not in spread))
+    sizes = [weights.shape[axis] for axis in axes]
+
+    def places() -> jax.Array:
+        in_c_order = lax.iota(jnp.int32, math.prod(sizes)).reshape(sizes)
+        return in_c_order.transpose([axes.index(axis) for axis in ordered]).ravel()
+
+    return ordered, None if ordered == axes else places
+
+
+def _by_rank(vector: jax.Array, places: PlacesFn | None, payload: jax.Array) -> jax.Array:
+    """The payload in the order of the vector's weights, and of equal ones by place."""
+    keys = (order_keys(vector), places()) if places else (order_keys(vector),)
+    return lax.sort((*keys, payload), num_keys=len(keys))[-1]
+
+
+def _auto_sharded(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """Applies a function whose result is of the shape of its arguments; meshes with explicit axes refuse some sorts."""
+    sharding = jax.typeof(arrays[0]).sharding
+    if sharding.mesh.empty or not sharding.mesh.explicit_axes:
+        return function(*arrays)
+    return jax.sharding.auto_axes(function, out_sharding=sharding)(*arrays)
 
 
 def place_by_packed_sort(

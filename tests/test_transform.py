@@ -12,7 +12,6 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given, settings
-from jax.sharding import NamedSharding, PartitionSpec
 
 from laperm_jax import LaPerm, LaPermState, all_fan_in, at_steps, every, laperm, norm_reset, path_fan_in, sort_vectors
 from tests import reference
@@ -227,20 +226,6 @@ def test_narrow_updates_still_land_on_the_permutation():
     with jax.numpy_dtype_promotion("standard"):
         ((after, _),) = run(laperm(PROPOSED, 1), params, [updates])
     np.testing.assert_allclose(np.sort(after["kernel"], axis=0), np.sort(params["kernel"], axis=0), atol=1e-6)
-
-
-@pytest.mark.parametrize("spec", [PartitionSpec(None, "x"), PartitionSpec("x", None), PartitionSpec()])
-def test_state_is_sharded_like_the_parameters_and_the_result_is_that_of_one_device(spec):
-    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-    params = random_params((16, 24))
-    updates = [random_params((16, 24), seed=seed) for seed in (1, 2, 3)]
-    tx = laperm(optax.sgd(1.0), 2)
-    put = lambda tree: jax.device_put(tree, NamedSharding(mesh, spec))
-    sharded = list(run(tx, put(params), [put(update) for update in updates]))
-    for (ours, state), (one_device, _) in zip(sharded, run(tx, params, updates), strict=True):
-        chex.assert_trees_all_equal(ours, one_device)
-        assert state.sorted_init["kernel"].sharding.is_equivalent_to(NamedSharding(mesh, spec), 2)
-    assert tx.init(put(params)).sorted_init["kernel"].sharding == NamedSharding(mesh, spec)
 
 
 @pytest.mark.parametrize("way", WAYS)

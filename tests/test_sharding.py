@@ -1,0 +1,203 @@
+"""Weights on several devices: the bits of one device, shardings that stay, and no traffic that need not be."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from laperm_jax import laperm, reconnect, sort_vectors
+from tests import reference
+
+pytestmark = pytest.mark.usefixtures("strict")
+
+DENSE, CONV, STACKED = ((64, 16), (0,)), ((3, 3, 16, 8), (0, 1, 2)), ((4, 32, 16), (1,))
+QUERY, OUT = ((32, 4, 8), (0,)), ((4, 8, 32), (0, 1))  # of attention: heads, head size
+OUTPUT_AXES_ONLY = [
+    (*DENSE, P()),
+    (*DENSE, P(None, "x")),
+    (*DENSE, P(None, ("x", "y"))),
+    (*CONV, P(None, None, None, "x")),
+    (*STACKED, P("x", None, "y")),
+    (*QUERY, P(None, "x", None)),
+    (*OUT, P(None, None, "x")),
+    ((16, 8), (), P("x")),
+]
+FAN_IN = [
+    (*DENSE, P("x", None)),
+    (*DENSE, P(("x", "y"), None)),
+    (*DENSE, P("x", "y")),
+    (*CONV, P(None, None, "x", None)),
+    (*CONV, P(None, None, "x", "y")),
+    (*STACKED, P(None, "x", "y")),
+    (*STACKED, P("x", "y", None)),
+    (*QUERY, P("x", "y", None)),
+    (*OUT, P("x", None, None)),
+    (*OUT, P("x", None, "y")),
+]
+HEAD_SIZE = (*OUT, P(None, "x", None))
+ONE_VECTOR = [((16,), (0,), P("x")), ((16, 8), (0, 1), P("x", "y"))]
+AXIS_TYPES = pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=lambda type_: type_.name)
+
+
+def sharding(axis_type, spec):
+    return NamedSharding(jax.make_mesh((4, 2), ("x", "y"), axis_types=(axis_type,) * 2), spec)
+
+
+def draw(shape, seed):
+    """Normal numbers with many ties, and both zeros among them."""
+    return np.random.default_rng(seed).normal(size=shape).round(1).astype(np.float32)
+
+
+def collectives(text):
+    """Names and sizes in bytes of the collectives in the text of a compiled program."""
+    names = "all-gather|all-to-all|all-reduce|collective-permute|reduce-scatter"
+    found = re.findall(rf"= (.*?) ({names})(?:-start)?\(", text)
+    size = lambda type_: sum(
+        int(np.prod([int(n) for n in dims.split(",") if n])) * {"pred": 1}.get(dtype, 4)
+        for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", type_)
+    )
+    return [(name, size(type_)) for type_, name in found]
+
+
+@AXIS_TYPES
+@pytest.mark.parametrize(("shape", "axes", "spec"), [*OUTPUT_AXES_ONLY, *FAN_IN, HEAD_SIZE, *ONE_VECTOR], ids=str)
+def test_every_layout_gives_the_bits_of_one_device(shape, axes, spec, axis_type):
+    initial, weights = draw(shape, 0), draw(shape, 1)
+    assert (np.signbit(weights) & (weights == 0)).any() or weights.size < 200
+    put = lambda array: jax.device_put(array, sharding(axis_type, spec))
+    ascending = sort_vectors(put(initial), axes)
+    expected = reference.sort_vectors(initial, axes)
+    np.testing.assert_array_equal(reference.bits(ascending), reference.bits(expected))
+    placed = jax.jit(lambda *arrays: reconnect(*arrays, axes))(put(weights), put(expected))
+    np.testing.assert_array_equal(reference.bits(placed), reference.bits(reference.reconnect(weights, initial, axes)))
+    if axis_type is AxisType.Explicit:
+        for result in (placed, ascending):
+            assert result.sharding.is_equivalent_to(sharding(axis_type, spec), len(shape))
+
+
+def compiled_sync(shape, axes, spec, axis_type):
+    array = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding(axis_type, spec))
+    return jax.jit(lambda *arrays: reconnect(*arrays, axes)).lower(array, array).compile().as_text()
+
+
+@AXIS_TYPES
+@pytest.mark.parametrize(("shape", "axes", "spec"), OUTPUT_AXES_ONLY, ids=str)
+def test_where_output_axes_are_sharded_devices_do_not_talk(shape, axes, spec, axis_type):
+    assert collectives(compiled_sync(shape, axes, spec, axis_type)) == []
+
+
+@AXIS_TYPES
+@pytest.mark.parametrize(("shape", "axes", "spec"), FAN_IN, ids=str)
+def test_where_fan_in_is_sharded_nobody_gathers_a_leaf(shape, axes, spec, axis_type):
+    found = collectives(compiled_sync(shape, axes, spec, axis_type))
+    assert {name for name, _ in found} == {"all-to-all", "all-reduce"}
+    shards = 8 if len(jax.tree.leaves(tuple(spec))) == 2 else 4
+    shard = 4 * np.prod(shape) // shards
+    assert max(size for _, size in found) <= shard
+    assert sum(size for name, size in found if name == "all-to-all") <= (11 if axes == CONV[1] else 6) * shard
+    assert sum(size for name, size in found if name == "all-reduce") <= shard  # which vectors are finite
+
+
+def test_the_head_size_alone_is_gathered_where_the_mesh_does_not_tell():
+    """A limit that the docs name: with explicit axes it goes by all-to-all."""
+    assert {name for name, _ in collectives(compiled_sync(*HEAD_SIZE, AxisType.Explicit))} == {
+        "all-to-all",
+        "all-reduce",
+    }
+    assert {name for name, _ in collectives(compiled_sync(*HEAD_SIZE, AxisType.Auto))} == {"all-gather"}
+
+
+@pytest.fixture(params=["update", "apply_gradients"])
+def step(request):
+    """One update in either way."""
+
+    def make(tx):
+        def update(grads, state, params):
+            updates, state = tx.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        return jax.jit(update if request.param == "update" else tx.apply_gradients)
+
+    return make
+
+
+@AXIS_TYPES
+@pytest.mark.parametrize("spec", [P(), P(None, "x"), P("x", None), P("x", "y")], ids=str)
+def test_a_training_gives_the_bits_of_one_device_and_keeps_its_shardings(spec, axis_type, step):
+    tx = laperm(optax.sgd(1.0, momentum=0.5), 2)
+    grads = [{"kernel": draw((16, 24), seed)} for seed in range(1, 6)]
+    layout = sharding(axis_type, spec)
+    runs = []
+    for put in (lambda tree: jax.tree.map(jnp.asarray, tree), lambda tree: jax.device_put(tree, layout)):
+        params = put({"kernel": draw((16, 24), 0)})
+        state = tx.init(params)
+        with jax.numpy_dtype_promotion("standard"):
+            for grad in grads:
+                params, state = step(tx)(put(grad), state, params)
+        runs.append((params, state, tx.reconnected_params(state, params)))
+    for one_device, sharded in zip(jax.tree.leaves(runs[0]), jax.tree.leaves(runs[1]), strict=True):
+        np.testing.assert_array_equal(one_device, sharded)
+        assert sharded.ndim == 0 or sharded.sharding.is_equivalent_to(layout, 2)
+
+
+@AXIS_TYPES
+def test_steps_that_are_no_sync_have_no_collectives_of_ours(axis_type, step):
+    """All of them are in the branch that is taken at a sync."""
+    tx = laperm(optax.sgd(1.0), 5)
+    layout = sharding(axis_type, P("x", "y"))
+    params = {"kernel": jax.ShapeDtypeStruct((16, 24), jnp.float32, sharding=layout)}
+    state = jax.eval_shape(tx.init, params)
+    with jax.numpy_dtype_promotion("standard"):
+        text = step(tx).lower(params, state._replace(sorted_init=params), params).compile().as_text()
+    entry = text[text.index("\nENTRY") :]
+    assert " conditional(" in entry
+    assert collectives(entry) == []
+    assert collectives(text)
+
+
+def test_the_state_follows_its_parameters_through_map_params():
+    layout = sharding(AxisType.Auto, P(None, "x"))
+    tx = laperm(optax.adam(1e-3), 5)
+    params = {"kernel": jnp.ones((16, 24))}
+    state = jax.jit(tx.init)(params)
+    specs = optax.tree.map_params(
+        tx, lambda _: layout, state, transform_non_params=lambda _: sharding(AxisType.Auto, P())
+    )
+    state = jax.device_put(state, specs)
+    assert state.sorted_init["kernel"].sharding == state.inner_state[0].mu["kernel"].sharding == layout
+
+
+def test_inside_shard_map_every_device_has_vectors_of_its_own():
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    initial, weights = draw((30, 16), 0), draw((30, 16), 1)
+    local = jax.shard_map(
+        lambda weights, initial: reconnect(weights, sort_vectors(initial, (0,)), (0,)),
+        mesh=mesh,
+        in_specs=P(None, "x"),
+        out_specs=P(None, "x"),
+    )
+    np.testing.assert_array_equal(jax.jit(local)(weights, initial), reference.reconnect(weights, initial, (0,)))
+
+
+def test_between_layouts_a_state_goes_bit_for_bit():
+    """One device, eight, and back, in the middle of a training."""
+    tx = laperm(optax.sgd(1.0, momentum=0.5), 2)
+    layouts = [None, P("x", None), P(None, "y"), None]
+    params = {"kernel": jnp.asarray(draw((16, 24), 0))}
+    state = tx.init(params)
+    moved, moved_state = params, state
+    for number, spec in enumerate(layouts):
+        grads = {"kernel": jnp.asarray(draw((16, 24), 10 + number))}
+        params, state = jax.jit(tx.apply_gradients)(grads, state, params)
+        replicated = sharding(AxisType.Auto, P())
+        target = (jax.devices()[0],) * 2 if spec is None else (replicated, sharding(AxisType.Auto, spec))
+        put = lambda leaf, target=target: jax.device_put(np.asarray(leaf), target[leaf.ndim > 0])
+        moved, moved_state, grads = jax.tree.map(put, (moved, moved_state, grads))
+        moved, moved_state = jax.jit(tx.apply_gradients)(grads, moved_state, moved)
+    for ours, theirs in zip(jax.tree.leaves((params, state)), jax.tree.leaves((moved, moved_state)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
