@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from laperm_jax._vectors import Axes
 from laperm_jax.lab import data, weights
-from laperm_jax.lab.config import TrainConfig, check, resolve
+from laperm_jax.lab.config import ConfigError, TrainConfig, check, resolve
 from laperm_jax.lab.loop import Checkpoint, Loop, heard_interrupt
-from laperm_jax.lab.run_folder import RunFolder, check_folder, read_summary
+from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
@@ -60,7 +60,8 @@ def train(
       then the loss of update number ``steps + 1`` was not finite.
 
     Raises:
-      ConfigError: for settings that cannot be run, and if the dataset is not prepared.
+      ConfigError: for settings that cannot be run, if the dataset is not prepared, and for a run to go on with whose
+        checkpoints are all damaged.
 
     Example:
       >>> from laperm_jax.lab.config import TrainConfig
@@ -184,7 +185,7 @@ def fit(
     """
     console = console or Console(quiet=True)
     together = trainers[0] if len(trainers) == 1 else SideBySide(trainers)
-    start, bests = _begin(trainers, folders)
+    start, bests = _begin(trainers, folders, console)
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(heard_interrupt())
         show = on_progress or stack.enter_context(_progress_bar(console, together.total_steps))
@@ -226,22 +227,36 @@ def fit(
 
 
 def _begin(
-    trainers: Sequence[Trainer], folders: Sequence[RunFolder | None]
+    trainers: Sequence[Trainer], folders: Sequence[RunFolder | None], console: Console
 ) -> tuple[list[Checkpoint] | None, dict[int, Snapshot]]:
     """What the seeds go on from: their last checkpoints of the same number of updates, and the best epochs so far."""
-    steps = [folder.resumable_steps() if folder else set() for folder in folders]
-    step = max(set.intersection(*steps), default=None)
-    template = jax.eval_shape(trainers[0].init_state)
-    begun = [folder.begin(step, template) if folder else None for folder in folders]
-    checkpoints, bests = [], {}
-    for number, resumed in enumerate(begun):
-        if resumed:
-            checkpoint, best = resumed
-            checkpoints.append(checkpoint)
-            if best:
-                epoch, state = best
-                bests[number] = _snapshot(trainers[number], state, epoch)
-    return checkpoints or None, bests
+    kept = [folder for folder in folders if folder]
+    resumed = _resume(kept, jax.eval_shape(trainers[0].init_state), console) if len(kept) == len(trainers) else None
+    if resumed is None:
+        for folder in kept:
+            folder.begin()
+        return None, {}
+    bests = {}
+    for number, (folder, run) in enumerate(zip(kept, resumed, strict=True)):
+        folder.begin(run)
+        if run.best:
+            epoch, state = run.best
+            bests[number] = _snapshot(trainers[number], state, epoch)
+    return [run.checkpoint for run in resumed], bests
+
+
+def _resume(folders: Sequence[RunFolder], template: TrainState, console: Console) -> list[Resumed] | None:
+    """Reads the last checkpoints that are whole; None if there are none."""
+    damaged = None
+    for step in sorted(set.intersection(*(folder.steps for folder in folders)), reverse=True):
+        try:
+            return [folder.read(step, template) for folder in folders]
+        except DamagedCheckpointError as error:
+            console.print(f"{error}; trying the one before", markup=False, soft_wrap=True)
+            damaged = error
+    if damaged:
+        raise ConfigError(f"{damaged}, and there is none before it; remove the folder to begin again") from damaged
+    return None
 
 
 def _profile_similarity(weights_: weights.Weights, axes: Mapping[str, Axes]) -> float:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 from tensorboardX import SummaryWriter
@@ -25,6 +26,24 @@ CURVES, PROFILES, EVENTS, CHECKPOINTS = "curves.png", "profiles.png", "events", 
 Record = Mapping[str, Any]  # a line of the metrics
 
 _MAY_DIFFER = ("out", "data_dir", "resume")  # settings that do not change what a run computes
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint that is not, or not whole, what was saved; the message names it."""
+
+
+class Resumed(NamedTuple):
+    """What a run goes on from.
+
+    Attributes:
+      checkpoint: where it was.
+      records: metrics of the epochs that had come to their end.
+      best: the epoch among them that scored best on the validation images, and the state at its end.
+    """
+
+    checkpoint: Checkpoint
+    records: list[Record]
+    best: tuple[int, TrainState] | None = None
 
 
 class RunFolder:
@@ -66,35 +85,34 @@ class RunFolder:
         if self._events:
             self._events.close()
 
-    def resumable_steps(self) -> set[int]:
-        """Numbers of updates after which the run can go on: that checkpoint is there, and the best one before it."""
-        steps = set(self._checkpoints.all_steps())
-        return {
-            step for step in steps if {record["step"] for record in _best(self._progress(step)["records"])} <= steps
-        }
+    @property
+    def steps(self) -> set[int]:
+        """Numbers of updates after which there are checkpoints."""
+        return set(self._checkpoints.all_steps())
 
-    def begin(self, step: int | None, template: TrainState) -> tuple[Checkpoint, tuple[int, TrainState] | None] | None:
-        """Opens the files, forgets what they hold of later updates, and reads what the run goes on from.
+    def read(self, step: int, template: TrainState) -> Resumed:
+        """Reads what the run can go on from after so many updates.
 
         Args:
-          step: one of :meth:`resumable_steps`, or None to begin at the beginning.
+          step: one of :attr:`steps`.
           template: shapes and dtypes of a state.
 
-        Returns:
-          The checkpoint, and the best epoch before it (as counted from 1) with its state, if one came to its end; None
-          at the beginning.
+        Raises:
+          DamagedCheckpointError: if that checkpoint or the best one before it is damaged or missing.
         """
-        for later in self._checkpoints.all_steps():
-            if step is None or later > step:
+        checkpoint, records = self._read(step, template)
+        bests = [(record["epoch"], self._read(record["step"], template)[0].state) for record in _best(records)]
+        return Resumed(checkpoint, records, *bests)
+
+    def begin(self, resumed: Resumed | None = None) -> None:
+        """Opens the files, and forgets what they hold of updates that were made later."""
+        step = int(resumed.checkpoint.state.opt_state.count) if resumed else 0
+        for later in self.steps:
+            if later > step:
                 self._checkpoints.delete(later)
-        progress = self._progress(step) if step is not None else {"records": []}
-        self._records = progress.pop("records")
+        self._records = list(resumed.records) if resumed else []
         _write(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in self._records))
-        self._events = SummaryWriter(str(self.path / EVENTS), purge_step=(step or 0) + 1)
-        if step is None:
-            return None
-        bests = [(record["epoch"], self._state(record["step"], template)) for record in _best(self._records)]
-        return Checkpoint(self._state(step, template), **progress), bests[0] if bests else None
+        self._events = SummaryWriter(str(self.path / EVENTS), purge_step=step + 1)
 
     def add_epoch(self, record: Record) -> None:
         """Adds a line to the metrics and to the events."""
@@ -110,19 +128,27 @@ class RunFolder:
         """Saves where the run is. The last two checkpoints are kept, and of those with an accuracy the best."""
         state, *progress = checkpoint
         content = dict(zip(Checkpoint._fields[1:], progress, strict=True)) | {"records": self._records}
+        content |= {"sha256": _fingerprint(state, content)}
         self._checkpoints.save(
             int(state.opt_state.count),
             args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content)),
             metrics=None if val_accuracy is None else {"val_accuracy": val_accuracy},
         )
 
-    def _progress(self, step: int) -> dict[str, Any]:
-        restored = self._checkpoints.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
-        return dict(restored["progress"])
-
-    def _state(self, step: int, template: TrainState) -> TrainState:
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        return jax.tree.map(jax.numpy.copy, self._checkpoints.restore(step, args=args)["state"])
+    def _read(self, step: int, template: TrainState) -> tuple[Checkpoint, list[Record]]:
+        where = self.path / CHECKPOINTS / str(step)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), progress=ocp.args.JsonRestore())
+        try:
+            restored = self._checkpoints.restore(step, args=args)
+            content = dict(restored["progress"])
+            fingerprint = content.pop("sha256")
+        except Exception as error:  # Orbax and what it stands on have many
+            reason = str(error).partition("\n")[0][:200]
+            raise DamagedCheckpointError(f"the checkpoint {where} cannot be read: {reason}") from error
+        if fingerprint != _fingerprint(restored["state"], content):
+            raise DamagedCheckpointError(f"the checkpoint {where} is damaged: it is not what was saved")
+        records = content.pop("records")
+        return Checkpoint(jax.tree.map(jax.numpy.copy, restored["state"]), **content), records
 
     def finish(
         self,
@@ -178,6 +204,10 @@ def read_summary(path: Path) -> dict[str, Any] | None:
         return None
     summary = json.loads((path / SUMMARY).read_text())
     return None if summary["status"] == "interrupted" else summary
+
+
+def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:
+    return weights.sha256(weights.to_numpy(state) | {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)})
 
 
 def _best(records: list[Record]) -> list[Record]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax.lab import run
@@ -94,6 +96,61 @@ def test_a_finished_run_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "Trainer", None)
     assert train(config) == summary
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
+
+
+def flip_a_byte(checkpoint):
+    """In the middle of the largest file: that of the arrays."""
+    path = max((path for path in checkpoint.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(checkpoint):
+    path = max((path for path in checkpoint.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change_a_loss(checkpoint):
+    path = checkpoint / "progress" / "metadata"
+    path.write_text(path.read_text().replace('"train_loss": ', '"train_loss": 1'))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        truncate,
+        change_a_loss,
+        lambda checkpoint: shutil.rmtree(checkpoint / "state"),
+        lambda checkpoint: shutil.rmtree(checkpoint / "progress"),
+        shutil.rmtree,
+    ],
+    ids=["flipped byte", "truncated", "changed loss", "no state", "no progress", "deleted"],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, tmp_path, stop_after, monkeypatch, capsys):
+    train(dataclasses.replace(MLP, out=tmp_path / "whole"))
+    stopped = dataclasses.replace(MLP, out=tmp_path / "stopped", resume=True)
+    stop_after(50)
+    train(stopped)
+    monkeypatch.undo()
+    damage(tmp_path / "stopped" / "checkpoints" / "50")
+    train(stopped, Console(width=80))
+    output = capsys.readouterr().out
+    assert damage is shutil.rmtree or f"the checkpoint {tmp_path}/stopped/checkpoints/50 " in output
+    assert "going on after update 38 of 57" in output
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_where_every_checkpoint_is_damaged_the_run_is_refused(tmp_path, stop_after, monkeypatch):
+    stopped = dataclasses.replace(MLP, out=tmp_path / "stopped", resume=True)
+    stop_after(50)
+    train(stopped)
+    monkeypatch.undo()
+    for checkpoint in (tmp_path / "stopped" / "checkpoints").iterdir():
+        flip_a_byte(checkpoint)
+    with pytest.raises(ConfigError, match="and there is none before it; remove the folder to begin again"):
+        train(stopped)
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path):
