@@ -14,7 +14,9 @@ from laperm_jax.lab.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(
+    set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "multi_process.py"}
+)  # tests/lab/test_launch.py
 
 
 def blocks(page, language):

@@ -1,0 +1,71 @@
+"""Several processes: the same training as one, what happens when one dies, and how it goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from laperm_jax.lab import launch
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "multi_process.py")
+OPTIONS = ["--steps", "200", "--out"]
+LAUNCH = [sys.executable, "-m", "laperm_jax.lab.launch", "-n", "2", "--devices", "4", EXAMPLE, *OPTIONS]
+
+
+def children(process):
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in tasks.read_text().split()]
+
+
+def test_two_processes_train_like_one_also_after_one_has_died(tmp_path):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
+    alone = [sys.executable, EXAMPLE, *OPTIONS, str(tmp_path / "one")]
+    done = subprocess.run(alone, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    assert "1 processes, 8 devices" in done.stdout
+    assert "528 of 528 weight vectors exact" in done.stdout
+
+    command = [*LAUNCH, str(tmp_path / "two")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "two" / "checkpoints" / "50").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.kill(children(process)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "launch: process 1 of 2 was killed by SIGKILL; stopping the others" in errors
+    assert time.monotonic() - killed < 60
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "2 processes, 8 devices" in done.stdout
+    assert "528 of 528 weight vectors exact" in done.stdout
+    one, two = (json.loads((tmp_path / name / "curve.json").read_text()) for name in ("one", "two"))
+    assert len(two) == 200
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+    assert two[-1] < two[0] / 5
+
+
+def test_an_exit_code_is_passed_on(tmp_path, capfd):
+    program = tmp_path / "program.py"
+    program.write_text("import os, sys\nsys.exit(3 if os.environ['LAPERM_PROCESS_NUMBER'] == '1' else 0)\n")
+    assert launch.main(["-n", "2", str(program)]) == 3
+    assert "launch: process 1 of 2 ended with exit code 3" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["-n", "0", EXAMPLE], "-n and --devices must be 1 or more"), (["no_such.py"], "no_such.py is no file")],
+)
+def test_wrong_arguments_get_a_sentence(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        launch.main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
