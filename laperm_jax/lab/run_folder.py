@@ -25,8 +25,6 @@ CURVES, PROFILES, EVENTS, CHECKPOINTS = "curves.png", "profiles.png", "events", 
 
 Record = Mapping[str, Any]  # a line of the metrics
 
-_MAY_DIFFER = ("out", "data_dir", "resume")  # settings that do not change what a run computes
-
 
 class DamagedCheckpointError(Exception):
     """A checkpoint that is not, or not whole, what was saved; the message names it."""
@@ -63,7 +61,7 @@ class RunFolder:
         check_folder(path, config)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _write_json(path / CONFIG, as_json(config))
+            _write_json(path / CONFIG, _settings(config))
             (path / METRICS).touch()
         except OSError as error:
             raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from None
@@ -195,7 +193,7 @@ def check_folder(path: Path, config: TrainConfig) -> None:
 def differing_settings(path: Path, config: TrainConfig) -> list[str]:
     """Names of the settings that the run in a folder does not share; those newer than the run had their defaults."""
     stored = as_json(TrainConfig()) | json.loads((path / CONFIG).read_text())
-    return [name for name, value in as_json(config).items() if name not in _MAY_DIFFER and stored[name] != value]
+    return [name for name, value in _settings(config).items() if stored[name] != value]
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
@@ -204,6 +202,11 @@ def read_summary(path: Path) -> dict[str, Any] | None:
         return None
     summary = json.loads((path / SUMMARY).read_text())
     return None if summary["status"] == "interrupted" else summary
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """All that says what is computed: neither places, which are another machine's business, nor ``resume``."""
+    return {name: value for name, value in as_json(config).items() if name not in ("out", "data_dir", "resume")}
 
 
 def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:

@@ -104,6 +104,7 @@ def test_pictures_events_and_config(folder):
     assert all(tag in events.read_bytes() for tag in (b"train_loss", b"val_accuracy_free", b"learning_rate"))
     config = json.loads((path / "config.json").read_text())
     assert (config["widths"], config["validation_size"], config["epochs"]) == ([16], 180, 3)
+    assert not {"out", "data_dir"} & config.keys()  # results are shared: no paths of this machine in them
 
 
 def test_the_same_seed_gives_the_same_bits(folder):
