@@ -163,6 +163,7 @@ def _by_variant(panel: Panel, results: Results, network: str, variants: list[str
         panel.errorbar(means, places + offset, xerr=errors, color=color, fmt="o", markersize=4, capsize=2, label=label)
     panel.set_yticks(places, variants)
     panel.set(xlabel="test accuracy, %", ylim=(places[-1] - 0.6, 0.6))
+    panel.locator_params(axis="x", nbins=5)
 
 
 def _curves(panel: Panel, results: Results, network: str, variants: list[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from laperm_jax.lab import grid, report
-from laperm_jax.lab.config import ConfigError
+from laperm_jax.lab.config import ConfigError, as_json, resolve
 from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Results
 
@@ -27,7 +27,7 @@ def fake(folder, experiment, scale, accuracies):
         context = {"device": "a test", "date": "2026-01-01T00:00", "versions": {"jax": "0"}}
         (run / "summary.json").write_text(json.dumps({"test_accuracy_free": 0.5, **context, **entries}))
         (run / "metrics.jsonl").write_text("")
-        (run / "config.json").write_text(json.dumps(grid.as_json(grid.resolve(cell.config))))
+        (run / "config.json").write_text(json.dumps(as_json(resolve(cell.config))))
 
 
 @pytest.mark.parametrize(
