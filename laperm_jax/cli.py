@@ -17,12 +17,13 @@ from laperm_jax.lab.config import (
     ConfigError,
     DatasetName,
     EvaluateConfig,
+    OutputError,
     ScaleName,
     TrainConfig,
     paper_preset,
 )
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130  # exit codes
+BAD_INPUT, DIVERGED, CANNOT_WRITE, INTERRUPTED = 2, 1, 74, 130  # exit codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,8 @@ def main(args: Sequence[str] | None = None) -> int:
       args: command line without the program's name; ``sys.argv`` if None.
 
     Returns:
-      The exit code: 0, 2 for bad input, 1 for a run that diverged, 130 for one that was interrupted.
+      The exit code: 0, 2 for bad input, 1 for a run that diverged, 74 for one whose files cannot be written, 130 for
+      one that was interrupted.
     """
     args = sys.argv[1:] if args is None else list(args)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -81,6 +83,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         errors.print(f"laperm: {error}", markup=False, soft_wrap=True)
         return BAD_INPUT
+    except OutputError as error:
+        errors.print(f"laperm: {error}", markup=False, soft_wrap=True)
+        return CANNOT_WRITE
     except KeyboardInterrupt:
         return INTERRUPTED
     raise AssertionError(command)
@@ -123,11 +128,12 @@ def _train(config: TrainConfig, console: Console) -> int:
         console.print(f"{vectors} are exact permutations of their initial values")
     rate = f"{summary['examples_per_second']:,.0f} examples a second"
     console.print(f"{summary['steps']} updates, {summary['syncs']} syncs, {summary['train_seconds']:.1f} s, {rate}")
-    console.print(f"results in {config.out}" if config.out else "nothing was written: --out runs/NAME keeps a run")
+    where = f"results in {config.out}" if config.out else "nothing was written: --out runs/NAME keeps a run"
+    console.print(where, soft_wrap=True)
     match summary["status"]:
         case "diverged":
-            step = summary["steps"] + 1
-            console.print(f"stopped: the loss of update {step} is not finite; try a smaller --learning-rate")
+            where = f"stopped after update {summary['steps']}"
+            console.print(f"{where}: loss or weights are not finite any more; try a smaller --learning-rate")
             return DIVERGED
         case "interrupted":
             hint = f"; the same command with --resume goes on in {config.out}" if config.out else ""
@@ -144,7 +150,7 @@ def _bench(config: BenchConfig, console: Console) -> int:
     for table in bench.tables(rows) if rows else ():
         console.print(table)
     if config.out:
-        console.print(f"results in {config.out}")
+        console.print(f"results in {config.out}", soft_wrap=True)
     return 0
 
 
@@ -168,7 +174,7 @@ def _experiment(command: ExperimentCommand, console: Console) -> int:
     if command.action == "report":
         out = command.out or command.results / "report.html"
         report.write(out, command.results)
-        console.print(f"report in {out}")
+        console.print(f"report in {out}", soft_wrap=True)
         return 0
     if command.name not in EXPERIMENTS:
         raise ConfigError(f"there is no experiment {command.name}; there are {', '.join(EXPERIMENTS)}")
@@ -176,9 +182,10 @@ def _experiment(command: ExperimentCommand, console: Console) -> int:
         raise ConfigError(f"--seeds is {command.seeds}; it must be 1 or more")
     out = command.out or command.results / command.name / command.scale
     if not grid.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console):
-        console.print(f"interrupted; finished runs are kept in {out}, and the same command goes on from there")
+        kept = f"finished runs are kept in {out}, and the same command goes on from there"
+        console.print(f"interrupted; {kept}", soft_wrap=True)
         return INTERRUPTED
-    console.print(f"results in {out}; `laperm experiment report` makes a page of them")
+    console.print(f"results in {out}; `laperm experiment report` makes a page of them", soft_wrap=True)
     return 0
 
 
@@ -189,7 +196,7 @@ def _prepare(command: DataCommand, console: Console) -> int:
         folder = data.prepare(command.name, command.data_dir)
     except ModuleNotFoundError as error:
         raise ConfigError(f"preparing {command.name} needs {error.name}: install laperm-jax[prepare]") from None
-    console.print(f"{command.name} is prepared in {folder}")
+    console.print(f"{command.name} is prepared in {folder}", soft_wrap=True)
     return 0
 
 

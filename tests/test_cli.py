@@ -135,7 +135,7 @@ def test_without_a_sync_period_there_is_nothing_to_prove(capsys):
 
 def test_a_diverged_run_exits_with_1_and_names_the_step(capsys):
     assert cli.main([*QUICK, "--inner", "sgd", "--learning-rate", "1e30", "--schedule", "constant"]) == 1
-    assert "stopped: the loss of update 2 is not finite" in capsys.readouterr().out
+    assert "stopped after update 1: loss or weights are not finite any more" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_readable_run(tmp_path):

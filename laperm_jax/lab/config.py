@@ -39,6 +39,10 @@ class ConfigError(ValueError):
     """Settings that cannot be run; the message names the value and says what is allowed."""
 
 
+class OutputError(Exception):
+    """A run whose files cannot be written any more; the message says where, why, and what is left."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Train a network by reordering its random initial weights."""

@@ -50,7 +50,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
       The dataset, 10 classes.
 
     Raises:
-      ConfigError: for an unknown name, and if the dataset is not prepared.
+      ConfigError: for an unknown name, and if the dataset is not prepared or damaged.
 
     Example:
       >>> from laperm_jax.lab import data
@@ -139,7 +139,12 @@ def _load_tfds(name: str, data_dir: Path | None) -> Dataset:
             np.array([example["label"] for example in examples], np.int32),
         )
 
-    return Dataset(split("train"), split("test"), max_pixel=255)
+    try:
+        return Dataset(split("train"), split("test"), max_pixel=255)
+    except Exception as error:  # TFDS and array_record, which keeps checksums, have many
+        first_line = str(error).partition("\n")[0]
+        problem = f"{name} in {builder.data_dir} cannot be read: {first_line}"
+        raise ConfigError(f"{problem}; remove that folder and run `laperm data prepare {name}`") from error
 
 
 def _resolve(data_dir: Path | None) -> Path | None:
@@ -154,4 +159,7 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     import tensorflow_datasets as tfds
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of every folder that does not exist
-    return tfds.builder(name, data_dir=data_dir)
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # as above
+        raise ConfigError(f"the description of {name} in {data_dir or 'its folder'} cannot be read: {error}") from error

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from laperm_jax.lab.training import SideBySide, Trainer, TrainState
+from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 
 Status = Literal["running", "finished", "interrupted", "diverged"]
 
@@ -38,7 +40,7 @@ class Loop:
       state: the current state.
       step: updates made, all of a finite loss.
       seeds: number of seeds side by side.
-      status: ``running`` until the last update is made, an interrupt is heard, or a loss is not finite.
+      status: ``running`` until the last update is made, an interrupt is heard, or a loss or a weight is not finite.
       train_seconds: time spent on updates; compilation and evaluation are not counted.
       compile_seconds: time spent to compile them.
 
@@ -77,7 +79,7 @@ class Loop:
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss was not finite."""
+        """Whether a loss or a weight was not finite."""
         return self.status == "diverged"
 
     @property
@@ -90,8 +92,8 @@ class Loop:
 
         Returns:
           The losses of the epoch so far, float32 ``(updates,)``, of seeds side by side ``(updates, seeds)``. If the
-          status is ``diverged`` afterwards, a loss of update number ``step + 1`` was not finite, and the state is of no
-          use.
+          status is ``diverged`` afterwards, a weight after update number ``step`` or a loss of the next one was not
+          finite, and the state is of no use.
         """
         epoch, start = divmod(self.step, self._trainer.steps_per_epoch)
         stop = min(self._trainer.steps_per_epoch, self._trainer.total_steps - epoch * self._trainer.steps_per_epoch)
@@ -108,6 +110,8 @@ class Loop:
                 self.status = "interrupted"
         if self.status == "running" and self.step == self._trainer.total_steps:
             self.status = "finished"
+        if not _all_finite(self.state.params):
+            self.status = "diverged"
         return np.array(self._losses, np.float32)
 
     def checkpoints(self) -> list[Checkpoint]:
@@ -129,6 +133,11 @@ class Loop:
             self.status = "diverged"
             losses = losses[: bad[0]]
         return losses
+
+
+@jax.jit
+def _all_finite(params: Tree) -> jax.Array:
+    return jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), params))
 
 
 @contextlib.contextmanager

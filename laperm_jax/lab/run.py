@@ -57,11 +57,12 @@ def train(
 
     Returns:
       What ``summary.json`` holds. Accuracies are shares. ``status`` is ``finished``, ``interrupted`` or ``diverged``:
-      then the loss of update number ``steps + 1`` was not finite.
+      then a weight after update number ``steps``, or the loss of the next one, was not finite.
 
     Raises:
-      ConfigError: for settings that cannot be run, if the dataset is not prepared, and for a run to go on with whose
-        checkpoints are all damaged.
+      ConfigError: for settings that cannot be run, if the dataset is not prepared or damaged, and for a run to go on
+        with whose checkpoints are all damaged.
+      OutputError: if its files cannot be written any more; what was saved before is kept.
 
     Example:
       >>> from laperm_jax.lab.config import TrainConfig
@@ -89,7 +90,7 @@ def train_seeds(
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
-      The summary of each. Where the loss of one was not finite, all say ``diverged``: train them one by one.
+      The summary of each. Where a loss or weight of one was not finite, all say ``diverged``: train them one by one.
 
     Raises:
       ConfigError: as :func:`train`.
@@ -171,7 +172,7 @@ def fit(
     console: Console | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Loop, list[Snapshot]]:
-    """Trains one seed, or several side by side, to the end, to a signal, or to a loss that is not finite.
+    """Trains one seed, or several side by side, to the end, to a signal, or to a loss or weight that is not finite.
 
     Args:
       trainers: what to train, one for each seed.

@@ -1,7 +1,8 @@
 """The files of a run: settings, metrics, TensorBoard events, checkpoints, weights, pictures and summary."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -14,7 +15,7 @@ from tensorboardX import SummaryWriter
 
 from laperm_jax._vectors import Axes
 from laperm_jax.lab import plots, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, as_json
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, as_json
 from laperm_jax.lab.loop import Checkpoint
 from laperm_jax.lab.training import TrainState
 from laperm_jax.lab.weights import Weights
@@ -27,7 +28,7 @@ Record = Mapping[str, Any]  # a line of the metrics
 
 
 class DamagedCheckpointError(Exception):
-    """A checkpoint that is not, or not whole, what was saved; the message names it."""
+    """A checkpoint that is not what this run has saved; the message names it."""
 
 
 class Resumed(NamedTuple):
@@ -47,6 +48,8 @@ class Resumed(NamedTuple):
 class RunFolder:
     """Writes a run to a folder as it goes, and reads back where it was stopped; leave its context to close the files.
 
+    What writes raises :class:`~laperm_jax.lab.config.OutputError` where the disk is full or the like.
+
     Args:
       path: the folder; made if missing.
       config: the settings of the run.
@@ -57,6 +60,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: TrainConfig):
         self.path = path
+        self._config = config
         self._records: list[Record] = []
         check_folder(path, config)
         try:
@@ -78,10 +82,13 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._checkpoints.close()  # waits for the last save
-        if self._events:
-            self._events.close()
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OutputError) if error else contextlib.nullcontext(), self._writing():
+            self._checkpoints.close()  # waits for the last save
+            if self._events:
+                self._events.close()
 
     @property
     def steps(self) -> set[int]:
@@ -105,48 +112,61 @@ class RunFolder:
     def begin(self, resumed: Resumed | None = None) -> None:
         """Opens the files, and forgets what they hold of updates that were made later."""
         step = int(resumed.checkpoint.state.opt_state.count) if resumed else 0
-        for later in self.steps:
-            if later > step:
-                self._checkpoints.delete(later)
         self._records = list(resumed.records) if resumed else []
-        _write(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in self._records))
-        self._events = SummaryWriter(str(self.path / EVENTS), purge_step=step + 1)
+        with self._writing():
+            for later in self.steps:
+                if later > step:
+                    self._checkpoints.delete(later)
+            _write(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in self._records))
+            self._events = SummaryWriter(str(self.path / EVENTS), purge_step=step + 1)
 
     def add_epoch(self, record: Record) -> None:
         """Adds a line to the metrics and to the events."""
         assert self._events, "begin() opens the files"
         self._records.append(record)
-        with (self.path / METRICS).open("a") as metrics:
-            metrics.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            self._events.add_scalar(name, value, record["step"])
-        self._events.flush()
+        with self._writing():
+            with (self.path / METRICS).open("a") as metrics:
+                metrics.write(json.dumps(record) + "\n")
+            for name, value in record.items():
+                self._events.add_scalar(name, value, record["step"])
+            self._events.flush()
 
     def save(self, checkpoint: Checkpoint, val_accuracy: float | None = None) -> None:
         """Saves where the run is. The last two checkpoints are kept, and of those with an accuracy the best."""
         state, *progress = checkpoint
         content = dict(zip(Checkpoint._fields[1:], progress, strict=True)) | {"records": self._records}
+        content |= {"settings": _settings(self._config)}
         content |= {"sha256": _fingerprint(state, content)}
-        self._checkpoints.save(
-            int(state.opt_state.count),
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content)),
-            metrics=None if val_accuracy is None else {"val_accuracy": val_accuracy},
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content))
+        metrics = None if val_accuracy is None else {"val_accuracy": val_accuracy}
+        with self._writing():
+            self._checkpoints.save(int(state.opt_state.count), args=args, metrics=metrics)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what goes wrong in the block, or went wrong in the save before it, into one sentence."""
+        try:
+            yield
+        except Exception as error:  # Orbax and what it stands on have many
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+            left = "what was saved before is kept, and --resume goes on from there"
+            raise OutputError(f"--out {self.path} cannot be written: {reason}; {left}") from error
 
     def _read(self, step: int, template: TrainState) -> tuple[Checkpoint, list[Record]]:
         where = self.path / CHECKPOINTS / str(step)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), progress=ocp.args.JsonRestore())
+        restore = lambda **args: self._checkpoints.restore(step, args=ocp.args.Composite(**args))
         try:
-            restored = self._checkpoints.restore(step, args=args)
-            content = dict(restored["progress"])
-            fingerprint = content.pop("sha256")
+            content = dict(restore(progress=ocp.args.JsonRestore())["progress"])
+            fingerprint, settings = content.pop("sha256"), content["settings"]
+            if names := _differing(settings, self._config):
+                raise DamagedCheckpointError(f"it is of a run of other settings ({', '.join(names)})")
+            state = restore(state=ocp.args.StandardRestore(template))["state"]
+            if fingerprint != _fingerprint(state, content):
+                raise DamagedCheckpointError("it is not what was saved")
         except Exception as error:  # Orbax and what it stands on have many
-            reason = str(error).partition("\n")[0][:200]
-            raise DamagedCheckpointError(f"the checkpoint {where} cannot be read: {reason}") from error
-        if fingerprint != _fingerprint(restored["state"], content):
-            raise DamagedCheckpointError(f"the checkpoint {where} is damaged: it is not what was saved")
-        records = content.pop("records")
-        return Checkpoint(jax.tree.map(jax.numpy.copy, restored["state"]), **content), records
+            raise DamagedCheckpointError(f"the checkpoint {where} cannot be used: {_first_line(error)}") from error
+        progress = (content[name] for name in Checkpoint._fields[1:])
+        return Checkpoint(jax.tree.map(jax.numpy.copy, state), *progress), content["records"]
 
     def finish(
         self,
@@ -165,13 +185,14 @@ class RunFolder:
           final: reconnected parameters after training, and the BatchNorm statistics they were evaluated with.
           axes: path of each parameter that is reordered, to the axes of one vector.
         """
-        weights.save(self.path / WEIGHTS, final)
-        if self._records:
-            title = f"{summary['model']} on {summary['dataset']}, sync period {summary['sync_period']}"
-            plots.curves(self.path / CURVES, self._records, title)
-        if axes:
-            plots.profiles(self.path / PROFILES, initial, free, final, axes)
-        _write_json(self.path / SUMMARY, summary)
+        with self._writing():
+            weights.save(self.path / WEIGHTS, final)
+            if self._records:
+                title = f"{summary['model']} on {summary['dataset']}, sync period {summary['sync_period']}"
+                plots.curves(self.path / CURVES, self._records, title)
+            if axes:
+                plots.profiles(self.path / PROFILES, initial, free, final, axes)
+            _write_json(self.path / SUMMARY, summary)
 
 
 def check_folder(path: Path, config: TrainConfig) -> None:
@@ -192,16 +213,20 @@ def check_folder(path: Path, config: TrainConfig) -> None:
 
 def differing_settings(path: Path, config: TrainConfig) -> list[str]:
     """Names of the settings that the run in a folder does not share; those newer than the run had their defaults."""
-    stored = as_json(TrainConfig()) | json.loads((path / CONFIG).read_text())
-    return [name for name, value in _settings(config).items() if stored[name] != value]
+    return _differing(_read_json(path / CONFIG), config)
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
     """The summary of the run in a folder, if it has come to its end: it is finished, or has diverged."""
     if not (path / SUMMARY).exists():
         return None
-    summary = json.loads((path / SUMMARY).read_text())
-    return None if summary["status"] == "interrupted" else summary
+    summary = _read_json(path / SUMMARY)
+    return None if summary.get("status") == "interrupted" else summary
+
+
+def _differing(settings: dict[str, Any], config: TrainConfig) -> list[str]:
+    stored = as_json(TrainConfig()) | settings
+    return [name for name, value in _settings(config).items() if stored[name] != value]
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -213,9 +238,23 @@ def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:
     return weights.sha256(weights.to_numpy(state) | {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)})
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
+
+
 def _best(records: list[Record]) -> list[Record]:
     """The one that is chosen, of equal ones the later; none of none."""
     return sorted(records, key=lambda record: (record["val_accuracy"], record["step"]))[-1:]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {_first_line(error)}; remove its folder to begin again") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is not what a run writes; remove its folder to begin again")
+    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
