@@ -9,6 +9,8 @@ from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.run import train, train_seeds
 from tests.runs import MLP, files, stopped_after
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 CONV = TrainConfig(model="conv2", steps=5, sync_period=2, batch_size=16, reestimate_batchnorm=1)
 
 
