@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from laperm_jax import flax_fan_in, laperm, matrix_fan_in, norm_reset
 from laperm_jax._paths import leaves_by_path
@@ -161,6 +162,124 @@ def test_flax_fan_in_finds_the_vectors_of_both_models():
 
 def test_matrix_fan_in_would_take_attention_biases_which_is_why_flax_fan_in_exists():
     assert "attention/query/bias" in vector_axes(matrix_fan_in, nnx.state(NnxModel(nnx.Rngs(0)), nnx.Param))
+
+
+class NnxBlock(nnx.Module):
+    def __init__(self, rngs):
+        self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+
+    def __call__(self, tokens):
+        return tokens + self.norm(self.attention(tokens))
+
+
+class NnxStack(nnx.Module):
+    """Four blocks as one, with a leading axis of layers."""
+
+    def __init__(self, rngs):
+        make = nnx.split_rngs(splits=4)(nnx.vmap(NnxBlock, in_axes=0, out_axes=0))
+        self.layers = make(rngs)
+        self.dense = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, tokens):
+        tokens = nnx.scan(lambda tokens, layer: layer(tokens), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(
+            tokens, self.layers
+        )
+        return self.dense(tokens.mean(axis=1))
+
+
+class LinenBlock(nn.Module):
+    @nn.compact
+    def __call__(self, tokens, _):
+        y = nn.MultiHeadAttention(2, name="attention")(tokens)
+        return tokens + nn.BatchNorm(use_running_average=False, name="norm")(y), None
+
+
+class LinenStack(nn.Module):
+    @nn.compact
+    def __call__(self, tokens):
+        stack = nn.scan(LinenBlock, {"params": 0, "batch_stats": 0}, split_rngs={"params": True}, length=4)
+        tokens, _ = stack(name="layers")(tokens, None)
+        return nn.Dense(3, name="dense")(tokens.mean(axis=1))
+
+
+STACKED_AXES = {
+    "layers/attention/query/kernel": (1,),
+    "layers/attention/key/kernel": (1,),
+    "layers/attention/value/kernel": (1,),
+    "layers/attention/out/kernel": (1, 2),
+    "dense/kernel": (0,),
+}
+TOKENS = IMAGES.reshape(8, 9, 8)
+
+
+def stacked_rule(path, leaf):
+    return flax_fan_in(path, leaf, stacked=1 if path.startswith("layers") else 0)
+
+
+def make_nnx_stack():
+    graph, params, rest = nnx.split(NnxStack(nnx.Rngs(0)), nnx.Param, ...)
+    return nnx.to_pure_dict(params), lambda params: nnx.merge(graph, params, rest, copy=True)(TOKENS)
+
+
+def make_linen_stack():
+    variables = LinenStack().init(jax.random.key(0), TOKENS)
+    apply = lambda params: LinenStack().apply(variables | {"params": params}, TOKENS, mutable=["batch_stats"])[0]
+    return variables["params"], apply
+
+
+@pytest.mark.parametrize("make", [make_nnx_stack, make_linen_stack])
+def test_scanned_layers_train_each_on_its_own_values(make):
+    params, apply = make()
+    assert vector_axes(stacked_rule, params) == STACKED_AXES
+    initial = arrays(params)
+    tx = laperm(optax.adam(1e-2), 3, fan_in_axes=stacked_rule)
+    opt_state = tx.init(params)
+
+    @jax.jit
+    def step(params, opt_state):
+        loss, grads = jax.value_and_grad(lambda params: cross_entropy(apply(params)))(params)
+        return *tx.apply_gradients(grads, opt_state, params), loss
+
+    losses = []
+    for _ in range(15):
+        params, opt_state, loss = step(params, opt_state)
+        losses.append(float(loss))
+    assert min(losses[-3:]) < losses[0]
+    trained = arrays(params)
+    for path, axes in STACKED_AXES.items():
+        layers = [*range(4), ...] if path.startswith("layers") else [...]
+        for layer in layers:
+            own = axes if layer is ... else tuple(axis - 1 for axis in axes)
+            assert is_permutation(trained[path][layer], initial[path][layer], own), path
+        assert (trained[path] != initial[path]).any()
+
+
+def sharded(leaf, layout):
+    """Over eight devices as (4, 2): the layers, output axes or fan-in where sizes allow it."""
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    spec = [None] * leaf.ndim
+    for axis, name in layout.items():
+        if -leaf.ndim <= axis < leaf.ndim and leaf.shape[axis] % mesh.shape[name] == 0:
+            spec[axis] = name
+    return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
+
+
+@pytest.mark.parametrize(
+    "layout", [{0: "x"}, {0: "x", -1: "y"}, {1: "x"}, {1: "x", 2: "y"}, {-1: "x", -2: "y"}], ids=str
+)
+@pytest.mark.parametrize("make", [make_nnx_stack, make_linen_stack])
+def test_sharded_layers_have_the_bits_of_one_device(make, layout):
+    params, _ = make()
+    grads = jax.tree.map(lambda leaf: jnp.roll(leaf, 3).round(1), params)  # ties among them
+    tx = laperm(optax.sgd(1.0, momentum=0.5), 2, fan_in_axes=stacked_rule)
+    runs = []
+    for put in (jnp.copy, lambda leaf: sharded(leaf, layout)):
+        ours, opt_state = jax.tree.map(put, params), tx.init(jax.tree.map(put, params))
+        for _ in range(3):
+            ours, opt_state = jax.jit(tx.apply_gradients)(jax.tree.map(put, grads), opt_state, ours)
+        runs.append((ours, opt_state, tx.reconnected_params(opt_state, ours)))
+    chex.assert_trees_all_equal(*runs)
 
 
 def test_stacked_layers():

@@ -1,6 +1,10 @@
 """Weights on several devices: the bits of one device, shardings that stay, and no traffic that need not be."""
 
-import re
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from laperm_jax import laperm, reconnect, sort_vectors
+from laperm_jax.lab.compiled import collectives
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -51,17 +56,6 @@ def sharding(axis_type, spec):
 def draw(shape, seed):
     """Normal numbers with many ties, and both zeros among them."""
     return np.random.default_rng(seed).normal(size=shape).round(1).astype(np.float32)
-
-
-def collectives(text):
-    """Names and sizes in bytes of the collectives in the text of a compiled program."""
-    names = "all-gather|all-to-all|all-reduce|collective-permute|reduce-scatter"
-    found = re.findall(rf"= (.*?) ({names})(?:-start)?\(", text)
-    size = lambda type_: sum(
-        int(np.prod([int(n) for n in dims.split(",") if n])) * {"pred": 1}.get(dtype, 4)
-        for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", type_)
-    )
-    return [(name, size(type_)) for type_, name in found]
 
 
 @AXIS_TYPES
@@ -201,3 +195,17 @@ def test_between_layouts_a_state_goes_bit_for_bit():
         moved, moved_state = jax.jit(tx.apply_gradients)(grads, moved_state, moved)
     for ours, theirs in zip(jax.tree.leaves((params, state)), jax.tree.leaves((moved, moved_state)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_billion_weights_on_eight_devices_need_the_memory_that_was_predicted(tmp_path):
+    """Compiled, not run. The state to the byte; at its peak, at a sync, five times the largest leaf beside it."""
+    environment = {"JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": "--xla_cpu_enable_concurrency_optimized_scheduler=false"}
+    script = Path(__file__).parents[1] / "benchmarks" / "sharding.py"
+    command = [sys.executable, script, "--part", "big", "--out", tmp_path / "rows.json"]
+    subprocess.run(command, check=True, env=os.environ | environment)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert len(rows) == 3
+    for row in rows:
+        assert row["weights"] > 1e9
+        assert row["argument_bytes"] == row["predicted_argument_bytes"]
+        assert 0.95 < row["peak_bytes"] / row["predicted_peak_bytes"] < 1.01

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -134,7 +135,7 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint, val_accuracy: float | None = None) -> None:
         """Saves where the run is. The last two checkpoints are kept, and of those with an accuracy the best."""
         state, *progress = checkpoint
-        content = dict(zip(Checkpoint._fields[1:], progress, strict=True)) | {"records": self._records}
+        content = dict(zip(Checkpoint._fields[1:], progress, strict=True)) | {"records": list(self._records)}
         content |= {"settings": _settings(self._config)}
         content |= {"sha256": _fingerprint(state, content)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content))
@@ -166,7 +167,7 @@ class RunFolder:
         except Exception as error:  # Orbax and what it stands on have many
             raise DamagedCheckpointError(f"the checkpoint {where} cannot be used: {_first_line(error)}") from error
         progress = (content[name] for name in Checkpoint._fields[1:])
-        return Checkpoint(jax.tree.map(jax.numpy.copy, state), *progress), content["records"]
+        return Checkpoint(jax.tree.map(jnp.copy, state), *progress), content["records"]
 
     def finish(
         self,

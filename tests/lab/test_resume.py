@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import orbax.checkpoint as ocp
 import pytest
 
 from laperm_jax.lab import run
@@ -65,3 +66,11 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
         train(dataclasses.replace(MLP, sync_period=5, out=tmp_path / "r", resume=True))
     with pytest.raises(ConfigError, match="--resume needs --out"):
         train(dataclasses.replace(MLP, resume=True))
+
+
+def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, monkeypatch):
+    """Orbax writes in the background; what it is given must not change."""
+    given = []
+    monkeypatch.setattr(ocp.CheckpointManager, "save", lambda *args, **kwargs: given.append(kwargs["args"]["progress"]))
+    train(dataclasses.replace(MLP, out=tmp_path / "r"))
+    assert [len(args.item["records"]) for args in given] == [1, 2, 3]
