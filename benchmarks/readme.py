@@ -1,4 +1,4 @@
-"""Writes the README's tables of results from the files in benchmarks/results and in results.
+"""Writes the tables of README.md and docs/reliability.md from the files in benchmarks/results and in results.
 
 python benchmarks/readme.py
 """
@@ -22,14 +22,21 @@ PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naiv
 
 def render(results: Path, experiments: Path) -> str:
     """The tables in Markdown: of every device that was measured, and of the claims that experiments decided about."""
-    devices = [_device(folder) for folder in sorted(results.iterdir()) if folder.is_dir()]
+    devices = [_section(folder, FILES) for folder in sorted(results.iterdir()) if folder.is_dir()]
     return "\n\n".join([*devices, _claims(experiments)])
 
 
-def insert(readme: str, tables: str) -> str:
-    """The README with the tables between its two markers."""
+def render_reliability(results: Path) -> str:
+    """The tables of docs/reliability.md: what a sync costs on several devices, and the faults."""
+    tables = ("reliability.json", _faults), ("sharding.json", _sharding)
+    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir()]
+    return "\n\n".join(_section(folder, tables) for folder in folders)
+
+
+def insert(page: str, tables: str) -> str:
+    """The page with the tables between its two markers."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n{tables}\n{END}", readme)
+    return pattern.sub(lambda _: f"{BEGIN}\n{tables}\n{END}", page)
 
 
 def _claims(experiments: Path) -> str:
@@ -43,9 +50,54 @@ def _claims(experiments: Path) -> str:
     return f"The claims, decided by criteria that stand in `laperm experiment report`:\n\n{table}"
 
 
-def _device(folder: Path) -> str:
-    sections = [render(json.loads((folder / name).read_text())) for name, render in FILES if (folder / name).exists()]
-    return "\n\n".join(sections)
+def _section(folder: Path, tables: Iterable[tuple[str, Callable[[dict[str, Any]], str]]]) -> str:
+    """What there is of the tables of a device."""
+    return "\n\n".join(
+        render(json.loads((folder / name).read_text())) for name, render in tables if (folder / name).exists()
+    )
+
+
+def _faults(results: dict[str, Any]) -> str:
+    rows = (
+        f"| {row['fault']} | {row['tried']:,} | {row['survived']:,} | {row['refused']:,} | {row['bits_lost']:,} |"
+        for row in results["rows"]
+    )
+    table = _table(["fault", "tried", "survived", "refused", "bits lost"], rows)
+    return f"{_origin(results, results['command'])}\n\n{table}"
+
+
+def _sharding(results: dict[str, Any]) -> str:
+    mb = lambda size: f"{size / 1e6:,.2f}"
+    counts = sorted({row["devices"] for row in results["rows"]})
+    of = {(row["layout"], row["processes"], row["devices"]): row for row in results["rows"]}
+    cells = lambda layout, show: " | ".join(show(of[layout, 1, count]) for count in counts)
+    moved = lambda row: mb(sum(row["received_bytes"].values()))
+    layouts = list(dict.fromkeys(row["layout"] for row in results["rows"]))
+    table = _table(
+        ["received by each device at a sync, MB", *(f"{count} devices" for count in counts)],
+        (f"| {layout} | {cells(layout, moved)} |" for layout in layouts),
+    )
+    work = _table(
+        ["state and arguments of each device, MB", *(f"{count} devices" for count in counts)],
+        (f"| {layout} | {cells(layout, lambda row: mb(row['argument_bytes']))} |" for layout in layouts),
+    )
+    big = _table(
+        ["a billion weights on 8 devices, compiled", "GB each", "predicted", "peak", "predicted"],
+        (
+            f"| {row['layout']} | "
+            + " | ".join(
+                f"{row[name] / 1e9:.3f}"
+                for name in ("argument_bytes", "predicted_argument_bytes", "peak_bytes", "predicted_peak_bytes")
+            )
+            + " |"
+            for row in results["big"]
+        ),
+    )
+    weights = results["rows"][0]["weights"]
+    return (
+        f"{_origin(results, results['command'])} One layer of a transformer, {weights:,} weights:"
+        f"\n\n{table}\n\n{work}\n\n{big}"
+    )
 
 
 def _training(results: dict[str, Any]) -> str:
@@ -135,6 +187,14 @@ FILES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("scaling/bench.json", _scaling),
 )
 
+
+def pages() -> dict[Path, str]:
+    """The pages with tables, and what they should hold."""
+    results = ROOT / "benchmarks" / "results"
+    tables = {"README.md": render(results, ROOT / "results"), "docs/reliability.md": render_reliability(results)}
+    return {ROOT / name: insert((ROOT / name).read_text(), text) for name, text in tables.items()}
+
+
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(insert(path.read_text(), render(ROOT / "benchmarks" / "results", ROOT / "results")))
+    for path, text in pages().items():
+        path.write_text(text)

@@ -106,6 +106,7 @@ def measure(layout: str) -> dict[str, Any]:
         "layout": layout,
         "processes": jax.process_count(),
         "devices": jax.device_count(),
+        "weights": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "received_bytes": compiled.received(text),
         "sorted_elements": compiled.sorted_elements(text),
         "argument_bytes": memory.argument_size_in_bytes,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -232,7 +233,7 @@ def _begin(
 ) -> tuple[list[Checkpoint] | None, dict[int, Snapshot]]:
     """What the seeds go on from: their last checkpoints of the same number of updates, and the best epochs so far."""
     kept = [folder for folder in folders if folder]
-    resumed = _resume(kept, jax.eval_shape(trainers[0].init_state), console) if len(kept) == len(trainers) else None
+    resumed = _resume(kept, _template(trainers[0]), console) if len(kept) == len(trainers) else None
     if resumed is None:
         for folder in kept:
             folder.begin()
@@ -244,6 +245,13 @@ def _begin(
             epoch, state = run.best
             bests[number] = _snapshot(trainers[number], state, epoch)
     return [run.checkpoint for run in resumed], bests
+
+
+def _template(trainer: Trainer) -> TrainState:
+    """What a state looks like here: it may have been saved on another device, or on several."""
+    here = SingleDeviceSharding(jax.devices()[0])
+    as_here = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+    return jax.tree.map(as_here, jax.eval_shape(trainer.init_state))
 
 
 def _resume(folders: Sequence[RunFolder], template: TrainState, console: Console) -> list[Resumed] | None:

@@ -101,7 +101,7 @@ class RunFolder:
 
         Args:
           step: one of :attr:`steps`.
-          template: shapes and dtypes of a state.
+          template: shapes, dtypes and shardings of a state; it is restored to these, however it was laid out.
 
         Raises:
           DamagedCheckpointError: if that checkpoint or the best one before it is damaged or missing.

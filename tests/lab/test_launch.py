@@ -23,7 +23,7 @@ def children(process):
     return [int(pid) for pid in tasks.read_text().split()]
 
 
-def test_two_processes_train_like_one_also_after_one_has_died(tmp_path):
+def test_two_processes_train_like_one_also_after_one_has_died(tmp_path, record_fault):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
     alone = [sys.executable, EXAMPLE, *OPTIONS, str(tmp_path / "one")]
     done = subprocess.run(alone, env=environment, capture_output=True, text=True, check=True, timeout=300)
@@ -51,6 +51,7 @@ def test_two_processes_train_like_one_also_after_one_has_died(tmp_path):
     assert len(two) == 200
     np.testing.assert_allclose(one, two, rtol=1e-4)
     assert two[-1] < two[0] / 5
+    record_fault("one of two processes killed", 1, 1)
 
 
 def test_an_exit_code_is_passed_on(tmp_path, capfd):

@@ -2,13 +2,20 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from laperm_jax.lab import run
-from laperm_jax.lab.config import ConfigError, TrainConfig
+from laperm_jax.lab import data, run, weights
+from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.loop import Checkpoint
 from laperm_jax.lab.run import train, train_seeds
-from tests.runs import MLP, files, stopped_after
+from laperm_jax.lab.run_folder import RunFolder
+from laperm_jax.lab.training import Trainer
+from tests.runs import MLP, bits_lost, files, stopped_after
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -18,7 +25,7 @@ CONV = TrainConfig(model="conv2", steps=5, sync_period=2, batch_size=16, reestim
 @pytest.mark.parametrize(
     ("config", "steps"), [(MLP, [1]), (MLP, [10, 19, 30]), (MLP, [56]), (CONV, [3])], ids=lambda value: str(value)[:20]
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path, record_fault):
     train(dataclasses.replace(config, out=tmp_path / "whole"))
     stopped = dataclasses.replace(config, out=tmp_path / "stopped", resume=True)
     for step in steps:
@@ -26,6 +33,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path
             summary = train(stopped)
         assert (summary["status"], summary["steps"]) == ("interrupted", step)
     train(stopped)
+    lost = bits_lost(tmp_path / "stopped", tmp_path / "whole")
+    record_fault("SIGTERM in the middle of an epoch", len(steps), len(steps), lost)
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
@@ -66,6 +75,37 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
         train(dataclasses.replace(MLP, sync_period=5, out=tmp_path / "r", resume=True))
     with pytest.raises(ConfigError, match="--resume needs --out"):
         train(dataclasses.replace(MLP, resume=True))
+
+
+def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fault):
+    """The same gradients on both make the same bits: products of matrices, which round, are left out."""
+    config = resolve(dataclasses.replace(MLP, sync_period=2, out=tmp_path / "r"))
+    trainer = Trainer(config, data.load("digits"))
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    one = SingleDeviceSharding(jax.devices()[0])
+    eight = lambda leaf: NamedSharding(mesh, PartitionSpec(*["x"] * (leaf.ndim > 1 and leaf.shape[0] % 8 == 0)))
+    layouts = [lambda leaf: one, eight, lambda leaf: one]
+    abstract = jax.eval_shape(trainer.init_state)
+
+    @jax.jit
+    def step(state):
+        grads = jax.tree.map(lambda leaf: jnp.roll(leaf, 3).round(1), state.params)
+        params, opt_state = trainer.optimizer.apply_gradients(grads, state.opt_state, state.params)
+        return state._replace(params=params, opt_state=opt_state)
+
+    stays = moves = trainer.init_state()
+    with RunFolder(config.out, config) as folder:
+        folder.begin()
+        for number, layout in enumerate(layouts, start=1):
+            stays, moves = step(stays), step(moves)
+            folder.save(Checkpoint(moves, [], 0.0, 0.0))
+            to = lambda leaf, layout=layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout(leaf))
+            moves = folder.read(number, jax.tree.map(to, abstract)).checkpoint.state
+            kernel = moves.params["dense1"]["kernel"]
+            assert kernel.sharding.is_equivalent_to(layout(kernel), 2)
+    ours, theirs = (weights.to_numpy(state) for state in (moves, stays))
+    lost = sum(int((ours[path].view(np.uint8) != theirs[path].view(np.uint8)).sum()) for path in theirs)
+    record_fault("checkpoint restored on another number of devices (1, 8, 1)", 3, 3, lost)
 
 
 def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, monkeypatch):
