@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 try:
+    import absl.logging
     import tyro
     from rich.console import Console
 except ModuleNotFoundError as error:
@@ -68,6 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     args = sys.argv[1:] if args is None else list(args)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    absl.logging.set_verbosity(absl.logging.FATAL)  # of what Orbax says at length, we print a sentence
     try:
         match command := parse(args):
             case TrainConfig():

@@ -158,7 +158,8 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     import absl.logging
     import tensorflow_datasets as tfds
 
-    absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of every folder that does not exist
+    # TFDS warns of every folder that does not exist.
+    absl.logging.set_verbosity(min(absl.logging.get_verbosity(), absl.logging.ERROR))
     try:
         return tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # as above
