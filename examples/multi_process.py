@@ -4,7 +4,7 @@
     python -m laperm_jax.lab.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
 
 Both go through the same batches and give the same curve, up to the rounding of sums. Run again with the same --out, it
-goes on from the last checkpoint.
+goes on from the last checkpoint, also on another number of devices or processes.
 """
 
 import argparse
@@ -74,14 +74,16 @@ def main():
     curve = []
     with ocp.CheckpointManager((options.out / "checkpoints").absolute()) as manager:
         if (last := manager.latest_step()) is not None:
-            as_saved = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, (params, opt_state)))
-            restored = manager.restore(
-                last,
-                args=ocp.args.Composite(
-                    state=as_saved, data=grain.checkpoint.CheckpointRestore(data), curve=ocp.args.JsonRestore()
-                ),
-            )
-            (params, opt_state), curve = restored["state"], restored["curve"]
+            restore = lambda **args: manager.restore(last, args=ocp.args.Composite(**args))
+            here = jax.tree.map(ocp.utils.to_shape_dtype_struct, (params, opt_state))  # however they were laid out
+            params, opt_state = restore(state=ocp.args.StandardRestore(here))["state"]
+            progress = restore(progress=ocp.args.JsonRestore())["progress"]
+            curve = progress["curve"]
+            if progress["processes"] == jax.process_count():
+                restore(data=grain.checkpoint.CheckpointRestore(data))
+            else:  # each had another share of the same batches
+                for _ in curve:
+                    next(data)
         for number in range(len(curve), options.steps):
             batch = next(data)
             images, labels = (
@@ -93,7 +95,7 @@ def main():
                 args = ocp.args.Composite(
                     state=ocp.args.StandardSave((params, opt_state)),
                     data=grain.checkpoint.CheckpointSave(data),
-                    curve=ocp.args.JsonSave(curve),
+                    progress=ocp.args.JsonSave({"curve": list(curve), "processes": jax.process_count()}),
                 )
                 manager.save(number + 1, args=args)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,12 +45,16 @@ def test_two_processes_train_like_one_also_after_one_has_died(tmp_path, record_f
     assert "launch: process 1 of 2 was killed by SIGKILL; stopping the others" in errors
     assert time.monotonic() - killed < 60
 
+    shutil.copytree(tmp_path / "two", tmp_path / "moved")
+    moved = subprocess.run([*alone[:-1], str(tmp_path / "moved")], capture_output=True, text=True, check=True)
+    assert "528 of 528 weight vectors exact" in moved.stdout
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert "2 processes, 8 devices" in done.stdout
     assert "528 of 528 weight vectors exact" in done.stdout
-    one, two = (json.loads((tmp_path / name / "curve.json").read_text()) for name in ("one", "two"))
-    assert len(two) == 200
+    one, two, moved = (json.loads((tmp_path / name / "curve.json").read_text()) for name in ("one", "two", "moved"))
+    assert len(two) == len(moved) == 200
     np.testing.assert_allclose(one, two, rtol=1e-4)
+    np.testing.assert_allclose(one, moved, rtol=1e-4)  # from two processes with 8 devices to one with one
     assert two[-1] < two[0] / 5
     record_fault("one of two processes killed", 1, 1)
 
