@@ -70,17 +70,16 @@ def _sharding(results: dict[str, Any]) -> str:
     mb = lambda size: f"{size / 1e6:,.2f}"
     counts = sorted({row["devices"] for row in results["rows"]})
     of = {(row["layout"], row["processes"], row["devices"]): row for row in results["rows"]}
-    cells = lambda layout, show: " | ".join(show(of[layout, 1, count]) for count in counts)
-    moved = lambda row: mb(sum(row["received_bytes"].values()))
     layouts = list(dict.fromkeys(row["layout"] for row in results["rows"]))
-    table = _table(
-        ["received by each device at a sync, MB", *(f"{count} devices" for count in counts)],
-        (f"| {layout} | {cells(layout, moved)} |" for layout in layouts),
-    )
-    work = _table(
-        ["state and arguments of each device, MB", *(f"{count} devices" for count in counts)],
-        (f"| {layout} | {cells(layout, lambda row: mb(row['argument_bytes']))} |" for layout in layouts),
-    )
+
+    def of_each_device(what: str, counts: Sequence[int], show: Callable[[dict[str, Any]], str]) -> str:
+        rows = (f"| {layout} | {' | '.join(show(of[layout, 1, count]) for count in counts)} |" for layout in layouts)
+        return _table([what, *(f"{count} device{'s' * (count > 1)}" for count in counts)], rows)
+
+    moved = of_each_device("received at a sync, MB", counts, lambda row: mb(sum(row["received_bytes"].values())))
+    # One device sorts a block at a time, in a loop, of which the program shows one turn.
+    work = of_each_device("weights sorted, millions", counts[1:], lambda row: mb(row["sorted_elements"]))
+    memory = of_each_device("weights, gradients and state, MB", counts, lambda row: mb(row["argument_bytes"]))
     big = _table(
         ["a billion weights on 8 devices, compiled", "GB each", "predicted", "peak", "predicted"],
         (
@@ -94,10 +93,8 @@ def _sharding(results: dict[str, Any]) -> str:
         ),
     )
     weights = results["rows"][0]["weights"]
-    return (
-        f"{_origin(results, results['command'])} One layer of a transformer, {weights:,} weights:"
-        f"\n\n{table}\n\n{work}\n\n{big}"
-    )
+    origin = f"{_origin(results, results['command'])} One layer of a transformer, {weights:,} weights; of each device:"
+    return f"{origin}\n\n{moved}\n\n{work}\n\n{memory}\n\n{big}"
 
 
 def _training(results: dict[str, Any]) -> str:
