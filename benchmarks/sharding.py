@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +144,12 @@ def measure_big(layout: str) -> dict[str, Any]:
 PARTS = {"sync": measure, "big": measure_big}
 
 
-def launched(part: str, processes: int, devices: int, environment: Mapping[str, str]) -> list[dict[str, Any]]:
+def launched(part: str, processes: int, devices: int) -> list[dict[str, Any]]:
     """Measures one part on processes of their own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "laperm_jax.lab.launch", "-n", str(processes), "--devices", str(devices)]
-        subprocess.run([*command, __file__, "--part", part, "--out", out], check=True, env=environment)
+        subprocess.run([*command, __file__, "--part", part, "--out", out], check=True)
         return json.loads(out.read_text())
 
 
@@ -159,6 +158,8 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="measure one of the two here, on the devices that there are")
     parser.add_argument("--out", type=Path, help="file for the rows of a part")
     options = parser.parse_args()
+    if options.part == "big":
+        os.environ["XLA_FLAGS"] = AS_ON_ACCELERATORS  # read when the first device is asked for
     if options.part:
         launch.initialize()
         rows = [PARTS[options.part](layout) for layout in LAYOUTS if (options.part, layout) != ("big", "replicated")]
@@ -167,14 +168,14 @@ def main() -> None:
         return
     rows = []
     for processes, devices in PROCESSES_AND_DEVICES:
-        rows += launched("sync", processes, devices, os.environ)
+        rows += launched("sync", processes, devices)
         for row in rows[-len(LAYOUTS) :]:
             moved = ", ".join(f"{kind} {size:,}" for kind, size in row["received_bytes"].items()) or "nothing"
             sorted_ = f"sorted {row['sorted_elements']:,}"
             print(f"{processes} x {devices}, {row['layout']}: received {moved}; {sorted_}", flush=True)
     if len({row["sha256"] for row in rows}) != 1:
         raise SystemExit("not all have left the same bits")
-    big = launched("big", 1, 8, os.environ | {"XLA_FLAGS": AS_ON_ACCELERATORS})
+    big = launched("big", 1, 8)
     for row in big:
         print(
             f"{row['weights']:,} weights, {row['layout']}: {row['argument_bytes']:,} bytes, peak {row['peak_bytes']:,}"

@@ -178,7 +178,7 @@ def _in_blocks(
     comparator, several times slower. Few vectors at a time keep the temporaries in the cache, and small however large
     the array.
     """
-    columns = [_as_columns(array, axes) for array in arrays]  # (fan_in, vectors)
+    columns = [as_columns(array, axes) for array in arrays]  # (fan_in, vectors)
     fan_in, vectors = columns[0].shape
     block = min(vectors, _BLOCK, max(4, vectors // 4))  # a quarter of the array, for the temporaries' sake
     group = block if block * fan_in < _SMALL else -(-block // _SORTS)
@@ -244,7 +244,7 @@ def _argsort_packed(rows: jax.Array) -> jax.Array:
         return packed.astype(f"uint{place_bits}").astype(jnp.int32)
 
 
-def _as_columns(array: jax.Array, axes: Axes) -> jax.Array:
+def as_columns(array: jax.Array, axes: Axes) -> jax.Array:
     """The vectors of an array as columns ``(fan_in, vectors)``."""
     fan_in = math.prod(array.shape[axis] for axis in axes)
     return jnp.moveaxis(array, axes, range(len(axes))).reshape(fan_in, -1)

@@ -1,12 +1,12 @@
 """What a sync does to the weights: how many moved, how far, and how many could not have moved."""
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from laperm_jax._place import as_columns
 from laperm_jax._reconnect import reconnect
 from laperm_jax._vectors import Axes, canonical_axes
 
@@ -59,13 +59,12 @@ def sync_metrics(
       >>> float(moved), float(rank_distance), float(stuck)
       (0.5, 0.125, 0.5)
     """
-    current = jnp.asarray(current)
     placed = reconnect(current, sorted_init, axes)
     if jnp.shape(previous) != placed.shape:
         raise ValueError(f"previous {jnp.shape(previous)} and current {placed.shape} must have one shape")
     axes = canonical_axes(axes, placed.ndim)
     arrays = (previous, current, placed, sorted_init)
-    before, now, after, values = (_as_rows(jnp.asarray(array), axes) for array in arrays)
+    before, now, after, values = (as_columns(jnp.asarray(array), axes).T for array in arrays)
     finite = jnp.isfinite(now).all(axis=1, keepdims=True)
     below, above = (jax.vmap(functools.partial(jnp.searchsorted, side=side)) for side in ("left", "right"))
     old_rank, new_rank = below(values, before), below(values, after)
@@ -86,10 +85,3 @@ def sync_metrics(
         free_distance=norm(after - now) / norm(now),
         stuck=mean(change + change.max(axis=1, keepdims=True) < gap),
     )
-
-
-def _as_rows(array: jax.Array, axes: Axes) -> jax.Array:
-    """The vectors of an array as rows ``(vectors, fan_in)``."""
-    fan_in = math.prod(array.shape[axis] for axis in axes)
-    last = range(array.ndim - len(axes), array.ndim)
-    return jnp.moveaxis(array, axes, last).reshape(-1, fan_in)

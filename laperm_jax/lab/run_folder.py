@@ -107,8 +107,8 @@ class RunFolder:
           DamagedCheckpointError: if that checkpoint or the best one before it is damaged or missing.
         """
         checkpoint, records = self._read(step, template)
-        bests = [(record["epoch"], self._read(record["step"], template)[0].state) for record in _best(records)]
-        return Resumed(checkpoint, records, *bests)
+        state = lambda best: checkpoint.state if best == step else self._read(best, template)[0].state
+        return Resumed(checkpoint, records, *[(record["epoch"], state(record["step"])) for record in _best(records)])
 
     def begin(self, resumed: Resumed | None = None) -> None:
         """Opens the files, and forgets what they hold of updates that were made later."""
