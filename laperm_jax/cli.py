@@ -57,6 +57,33 @@ class ExperimentCommand:
     """Folder of a run (results/NAME/SCALE), or file of a report (results/report.html)."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PackCommand:
+    """Pack the network of a run as a seed and permutations: a third of its size, and less where weights are sparse."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    file: tyro.conf.Positional[Path]
+    """File to write, as net.laperm."""
+    store_values: bool = False
+    """Store the initial values as well, for machines whose JAX draws other numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UnpackCommand:
+    """Unpack a network: write weights.safetensors, byte for byte the run's own."""
+
+    file: tyro.conf.Positional[Path]
+    """File that `laperm pack` has written."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write to."""
+    max_bytes: int = 2**30
+    """Size of the weights that is not exceeded: a short file can name a long array."""
+
+
+Command = TrainConfig | BenchConfig | EvaluateConfig | ExperimentCommand | DataCommand | PackCommand | UnpackCommand
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -82,6 +109,10 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _experiment(command, console)
             case DataCommand():
                 return _prepare(command, console)
+            case PackCommand():
+                return _pack(command, console)
+            case UnpackCommand():
+                return _unpack(command, console)
     except ConfigError as error:
         errors.print(f"laperm: {error}", markup=False, soft_wrap=True)
         return BAD_INPUT
@@ -93,7 +124,7 @@ def main(args: Sequence[str] | None = None) -> int:
     raise AssertionError(command)
 
 
-def parse(args: Sequence[str]) -> TrainConfig | BenchConfig | EvaluateConfig | ExperimentCommand | DataCommand:
+def parse(args: Sequence[str]) -> Command:
     """Parses a command line; options given override a preset.
 
     Raises:
@@ -106,6 +137,8 @@ def parse(args: Sequence[str]) -> TrainConfig | BenchConfig | EvaluateConfig | E
         "experiment": ExperimentCommand,
         "bench": BenchConfig,
         "data": DataCommand,
+        "pack": PackCommand,
+        "unpack": UnpackCommand,
     }
     description = "Train neural networks by reordering their random initial weights."
     command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="laperm", description=description)
@@ -199,6 +232,24 @@ def _prepare(command: DataCommand, console: Console) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(f"preparing {command.name} needs {error.name}: install laperm-jax[prepare]") from None
     console.print(f"{command.name} is prepared in {folder}", soft_wrap=True)
+    return 0
+
+
+def _pack(command: PackCommand, console: Console) -> int:
+    from laperm_jax.lab import packing
+
+    size, packed = packing.pack(command.run, command.file, store_values=command.store_values)
+    console.print(
+        f"{command.file}: {packed:,} bytes, {packed / size:.1%} of the {size:,} of its weights", soft_wrap=True
+    )
+    return 0
+
+
+def _unpack(command: UnpackCommand, console: Console) -> int:
+    from laperm_jax.lab import packing
+
+    target = packing.unpack(command.file, command.out, max_bytes=command.max_bytes)
+    console.print(f"{target}: the weights that were packed, bit for bit", soft_wrap=True)
     return 0
 
 

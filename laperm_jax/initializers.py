@@ -1,10 +1,13 @@
-"""Sparse, shared-value and equidistant starts, in the form of ``jax.nn.initializers``, for a Flax layer's kernel."""
+"""Sparse, shared-value and other starts, in the form of ``jax.nn.initializers``, for a Flax layer's kernel."""
 
+import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers
 from jax.nn.initializers import Initializer, constant
 
 
@@ -94,3 +97,94 @@ def equidistant(limit: float) -> Initializer:
         return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
 
     return init
+
+
+def symmetric_uniform(limit: float) -> Initializer:
+    """Draws from the uniform distribution between ``-limit`` and ``limit``.
+
+    Args:
+      limit: the largest magnitude.
+
+    Returns:
+      An initializer.
+
+    Example:
+      >>> import jax
+      >>> from laperm_jax.initializers import symmetric_uniform
+      >>> kernel = symmetric_uniform(2.0)(jax.random.key(0), (100, 100))
+      >>> round(float(kernel.min()), 2), round(float(kernel.max()), 2)
+      (-2.0, 2.0)
+    """
+
+    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -limit, limit, out_sharding=out_sharding)
+
+    return init
+
+
+INITIALIZERS = {
+    name: getattr(initializers, name)
+    for name in (
+        *(f"{family}_{kind}" for family in ("glorot", "he", "lecun") for kind in ("normal", "uniform")),
+        *("constant", "normal", "orthogonal", "truncated_normal", "uniform", "variance_scaling"),
+    )
+} | {init.__name__: init for init in (equidistant, shared_value, symmetric_uniform)}
+
+
+class Recipe(NamedTuple):
+    """How an array is drawn, bit for bit, in words and numbers.
+
+    Attributes:
+      initializer: one of ``INITIALIZERS``, the names of ``jax.nn.initializers`` and of this module.
+      args: its arguments, by position.
+      keep: probability that a weight is not zero, as of :func:`sparse`.
+      key: the PRNG key's data, as ``jax.random.key_data`` gives them.
+      impl: the PRNG's implementation.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax.initializers import Recipe
+      >>> key = jax.random.key(7)
+      >>> recipe = Recipe("normal", args=(0.05,), key=tuple(jax.random.key_data(key).tolist()))
+      >>> drawn = jax.jit(lambda key: jax.nn.initializers.normal(0.05)(key, (3, 2), jnp.float32))(key)
+      >>> bool((recipe.draw((3, 2), jnp.float32) == drawn).all())
+      True
+    """
+
+    initializer: str
+    args: tuple[Any, ...] = ()
+    keep: float = 1.0
+    key: tuple[int, ...] = ()
+    impl: str = "threefry2x32"
+
+    def make(self) -> Initializer:
+        """The initializer.
+
+        Raises:
+          ValueError: for an unknown name, or arguments that it does not take.
+        """
+        if self.initializer not in INITIALIZERS:
+            raise ValueError(f"there is no initializer {self.initializer!r}; there are {', '.join(INITIALIZERS)}")
+        try:
+            initializer = INITIALIZERS[self.initializer](*self.args)
+            return initializer if self.keep == 1 else sparse(initializer, self.keep)
+        except TypeError as error:
+            raise ValueError(f"{self.initializer} does not take the arguments {self.args}: {error}") from None
+
+    def draw(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Draws the array, compiled by XLA: a draw that is not compiled may differ by rounding.
+
+        Raises:
+          ValueError: as :meth:`make`, and for what the initializer or the PRNG refuses.
+        """
+        self.make()
+        try:
+            return np.asarray(_draw(np.asarray(self.key, np.uint32), self._replace(key=()), shape, dtype))
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{self} cannot be drawn: {error}") from None
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _draw(key_data: jax.Array, recipe: Recipe, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return recipe.make()(jax.random.wrap_key_data(key_data, impl=recipe.impl), shape, dtype)

@@ -16,6 +16,7 @@ import numpy as np
 from laperm_jax.lab.config import ConfigError, DatasetName
 
 NAMES = typing.get_args(DatasetName)
+IMAGE_SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}  # height, width, channels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,7 +118,7 @@ class RunFolder:
             for later in self.steps:
                 if later > step:
                     self._checkpoints.delete(later)
-            _write(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in self._records))
+            write(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in self._records).encode())
             self._events = SummaryWriter(str(self.path / EVENTS), purge_step=step + 1)
 
     def add_epoch(self, record: Record) -> None:
@@ -212,6 +212,34 @@ def check_folder(path: Path, config: TrainConfig) -> None:
         )
 
 
+def read_config(path: Path) -> TrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+      ConfigError: if it holds none, or none that can be read.
+    """
+    if not (path / CONFIG).is_file():
+        raise ConfigError(f"{path} holds no run: name a folder that `laperm train --out` has written")
+    settings: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in _read_json(path / CONFIG).items()
+    }
+    try:
+        return TrainConfig(**settings)
+    except TypeError as error:
+        raise ConfigError(f"{path / CONFIG} is not what a run writes ({error})") from error
+
+
+def read_weights(path: Path) -> Weights:
+    """The final weights of the run in a folder.
+
+    Raises:
+      ConfigError: if it has not come to its end, or its file cannot be read.
+    """
+    if not (path / WEIGHTS).is_file():
+        raise ConfigError(f"{path} holds no {WEIGHTS}: the run has not come to its end; go on with it by --resume")
+    return weights.load(path / WEIGHTS)
+
+
 def differing_settings(path: Path, config: TrainConfig) -> list[str]:
     """Names of the settings that the run in a folder does not share; those newer than the run had their defaults."""
     return _differing(_read_json(path / CONFIG), config)
@@ -259,12 +287,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write(path, json.dumps(content, indent=2) + "\n")
+    write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _write(path: Path, text: str) -> None:
-    """All or nothing, whenever it is killed."""
-    _temporary(path).write_text(text)
+def write(path: Path, content: bytes) -> None:
+    """Writes a file: all of it or nothing, whenever it is killed."""
+    _temporary(path).write_bytes(content)
     _temporary(path).replace(path)
 
 

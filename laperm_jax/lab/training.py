@@ -109,7 +109,7 @@ class Trainer:
 
     def _begin(self, seed: int) -> Any:
         """Draws the initial weights and all that depends on the seed; returns the structure of the network."""
-        self._init_key, self._order_key, update_key = jax.random.split(jax.random.key(seed), 3)
+        self._init_key, self._order_key, update_key = split_seed(seed)
         self._update_key = jax.random.key_data(update_key)
         model = self._make(self._init_key)
         self.initial_params, self._initial_batch_stats = (
@@ -267,6 +267,11 @@ class SideBySide:
         return _loop(jax.vmap(update, (batched, 0), (batched, 0)), state, order, start, stop)
 
 
+def split_seed(seed: int) -> jax.Array:
+    """PRNG keys of initial weights, of the data's order, and of dropout and augmentation."""
+    return jax.random.split(jax.random.key(seed), 3)
+
+
 def _loop(
     update: Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]],
     state: TrainState,
@@ -308,9 +313,13 @@ def _model_maker(config: TrainConfig, image_shape: tuple[int, ...]) -> Callable[
         kernels = models.count_kernels(config.model, image_shape, config.widths)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    inits = initialization.kernel_inits(config.init, config.keep, kernels)
+    recipes = initialization.kernel_recipes(config.init, config.keep, kernels)
     return lambda key: models.build(
-        config.model, image_shape, widths=config.widths, kernel_init=inits.__getitem__, rngs=nnx.Rngs(key)
+        config.model,
+        image_shape,
+        widths=config.widths,
+        kernel_init=lambda number: recipes[number].make(),
+        rngs=nnx.Rngs(key),
     )
 
 

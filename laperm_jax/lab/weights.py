@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as save_bytes
 
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes
+from laperm_jax.lab.config import ConfigError
 
 Weights = dict[str, np.ndarray]
 
@@ -69,6 +72,23 @@ def sha256(weights: Weights) -> str:
     return digest.hexdigest()
 
 
+def to_bytes(weights: Weights) -> bytes:
+    """A safetensors file."""
+    return save_bytes({name: np.ascontiguousarray(array) for name, array in weights.items()})
+
+
 def save(path: Path, weights: Weights) -> None:
     """Writes a safetensors file."""
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+    path.write_bytes(to_bytes(weights))
+
+
+def load(path: Path) -> Weights:
+    """Reads a safetensors file.
+
+    Raises:
+      ConfigError: if it cannot be read.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} cannot be read as safetensors: {error}") from error

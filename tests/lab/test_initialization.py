@@ -30,7 +30,7 @@ SHAPE = (200, 300)
     ],
 )
 def test_names(text, std):
-    kernel = initialization.parse(text)(KEY, SHAPE, jnp.float32)
+    kernel = initialization.parse(text).make()(KEY, SHAPE, jnp.float32)
     assert (kernel.shape, kernel.dtype) == (SHAPE, jnp.float32)
     assert float(kernel.std()) == pytest.approx(std, rel=0.02, abs=1e-6)
 
@@ -42,8 +42,8 @@ def test_unknown_names_are_refused_with_the_list(text):
 
 
 def shares(text, keep, kernels):
-    inits = initialization.kernel_inits(text, keep, kernels)
-    return [float((init(KEY, SHAPE, jnp.float32) != 0).mean()) for init in inits]
+    recipes = initialization.kernel_recipes(text, keep, kernels)
+    return [float((recipe.make()(KEY, SHAPE, jnp.float32) != 0).mean()) for recipe in recipes]
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_shares_kept(text, keep, expected):
 
 def test_a_wrong_number_of_shares_is_refused():
     with pytest.raises(ConfigError, match="--keep has 2 numbers; give one, or one for each of the 3 kernels"):
-        initialization.kernel_inits("he_uniform", (0.1, 0.2), 3)
+        initialization.kernel_recipes("he_uniform", (0.1, 0.2), 3)

@@ -1,0 +1,136 @@
+"""Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.nn.initializers import Initializer
+
+from laperm_jax import codec, flax_fan_in
+from laperm_jax._paths import leaves_by_path
+from laperm_jax.initializers import Recipe
+from laperm_jax.lab import data, initialization, models, run_folder, weights
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig
+from laperm_jax.lab.training import split_seed
+
+_FILE_SHA256 = "sha256 of weights.safetensors"
+
+
+def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]:
+    """Packs the final weights of a run: kernels as recipes and places, all else as it is.
+
+    Args:
+      run: folder that ``laperm train --out`` has written.
+      out: file to write; there must be none.
+      store_values: whether to store the initial values as well.
+
+    Returns:
+      Size of the run's weights and of the file, in bytes.
+
+    Raises:
+      ConfigError: if there is no such run, it has no sync period, its weights are no permutations of its initial
+        values as they are drawn here, or there is such a file already.
+      OutputError: if the file cannot be written.
+    """
+    config = run_folder.read_config(run)
+    if config.sync_period is None:
+        raise ConfigError(f"{run} was trained without a sync period: its weights are no permutation of anything")
+    final = run_folder.read_weights(run)
+    _check_new(out)
+    size = (run / run_folder.WEIGHTS).stat().st_size
+    metadata = {"model": config.model, "dataset": config.dataset, _FILE_SHA256: _sha256(weights.to_bytes(final))}
+    try:
+        file = codec.pack(final, recipes(config), flax_fan_in, store_values=store_values, metadata=metadata)
+    except ModuleNotFoundError as error:
+        raise ConfigError(str(error)) from None
+    except ValueError as error:
+        raise ConfigError(f"{run} cannot be packed: {error}; pack it with the jax that trained it") from error
+    _write(out, file)
+    return size, len(file)
+
+
+def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
+    """Unpacks a network to ``weights.safetensors``, byte for byte the file of the run that was packed.
+
+    Args:
+      file: what ``laperm pack`` has written.
+      out: folder to write to; made if missing.
+      max_bytes: size of the weights that is not exceeded.
+
+    Returns:
+      The file that was written.
+
+    Raises:
+      ConfigError: if there is no such file, it is not unpacked (:class:`laperm_jax.codec.CodecError`), or the folder
+        holds such a file already.
+      OutputError: if the file cannot be written.
+    """
+    target = out / run_folder.WEIGHTS
+    _check_new(target)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}; name a file that `laperm pack` has written"
+        ) from None
+    try:
+        unpacked = weights.to_bytes(codec.unpack(content, max_bytes=max_bytes))
+    except (codec.CodecError, ModuleNotFoundError) as error:
+        raise ConfigError(f"{file} is not unpacked: {error}") from error
+    if codec.metadata(content).get(_FILE_SHA256) not in (None, _sha256(unpacked)):
+        raise ConfigError(f"{file} is not unpacked: this safetensors lays a file out otherwise than the packer's did")
+    _write(target, unpacked)
+    return target
+
+
+def recipes(config: TrainConfig) -> dict[str, Recipe]:
+    """How the initial values of each kernel of a run are drawn.
+
+    Example:
+      >>> from laperm_jax.lab import packing
+      >>> from laperm_jax.lab.config import TrainConfig
+      >>> recipe = packing.recipes(TrainConfig(widths=(32,), keep=(0.5,), seed=3))["output/kernel"]
+      >>> recipe.initializer, recipe.keep, recipe.draw((32, 10), "float32").shape
+      ('he_uniform', 0.5, (32, 10))
+    """
+    init_key, _, _ = split_seed(config.seed)
+    keys: dict[int, tuple[int, ...]] = {}
+
+    def numbered(number: int) -> Initializer:
+        """Notes the key that a kernel is drawn with, and leaves its number in its place."""
+
+        def init(
+            key: jax.Array, shape: tuple[int, ...], dtype: object = None, out_sharding: object = None
+        ) -> jax.Array:
+            keys[number] = tuple(jax.random.key_data(key).tolist())
+            return jnp.full(shape, number)
+
+        return init
+
+    shape = data.IMAGE_SHAPES[config.dataset]
+    model = models.build(config.model, shape, widths=config.widths, kernel_init=numbered, rngs=nnx.Rngs(init_key))
+    params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+    numbers = {path: int(np.ravel(leaf)[0]) for path, leaf in params.items() if flax_fan_in(path, leaf)}
+    without_keys = initialization.kernel_recipes(config.init, config.keep, len(numbers))
+    impl = str(jax.random.key_impl(init_key))
+    return {path: without_keys[number]._replace(key=keys[number], impl=impl) for path, number in numbers.items()}
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise ConfigError(f"{path} exists already; remove it, or name another")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_folder.write(path, content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

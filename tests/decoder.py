@@ -1,0 +1,130 @@
+"""A decoder of packed networks in plain Python, written from docs/format.md; shares no code with the library's."""
+
+import json
+import struct
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from laperm_jax import initializers
+
+HALF, WHOLE = 2**32, 2**24
+
+
+class Stream:
+    def __init__(self, content):
+        self.words = list(struct.unpack(f"<{len(content) // 4}I", content))
+        self.state = 0
+        self.fill()
+
+    def fill(self):
+        while self.words and self.state < HALF:
+            self.state = self.state * HALF + self.words.pop()
+
+    def take(self, find):
+        quantile = self.state % WHOLE
+        symbol, left, right = find(quantile)
+        self.state = self.state // WHOLE * (right - left) + quantile - left
+        if self.state < HALF and self.words:
+            self.state = self.state * HALF + self.words.pop()
+        return symbol
+
+    def digit(self, size):
+        width = WHOLE // size
+
+        def find(quantile):
+            digit = min(quantile // width, size - 1)
+            return digit, digit * width, WHOLE if digit == size - 1 else (digit + 1) * width
+
+        return self.take(find)
+
+    def bit(self, ones, places):
+        middle = 1 + int((1 - ones / places) * (WHOLE - 2))
+        return self.take(lambda quantile: (1, middle, WHOLE) if quantile >= middle else (0, 0, middle))
+
+
+def order(bits, size):
+    sign = 1 << (8 * size - 1)
+    return sign | bits if not bits & sign else ~bits & (2 * sign - 1)
+
+
+def decode_places(stream, columns):
+    """Ranks of each vector, from the columns' bit patterns."""
+    vectors = len(columns)
+    free = [list(range(len(column))) for column in columns]
+    ungiven = [list(range(len(column))) for column in columns]
+    ranks = [[None] * len(column) for column in columns]
+    heavy = []
+    for column in columns:
+        times = {bits: column.count(bits) for bits in dict.fromkeys(column)}
+        heavy.append([(column.index(bits), t) for bits, t in times.items() if t >= 2 and 64 * t >= len(column)])
+    for turn in range(max(map(len, heavy), default=0)):
+        those = [j for j in range(vectors) if turn < len(heavy[j])]
+        given = {j: [] for j in those}
+        for i in range(max(len(free[j]) for j in those)):
+            for j in those:
+                first, times = heavy[j][turn]
+                if i < len(free[j]) and stream.bit(times - len(given[j]), len(free[j]) - i):
+                    ranks[j][free[j][i]] = first + len(given[j])
+                    given[j].append(free[j][i])
+        for j in those:
+            first, times = heavy[j][turn]
+            free[j] = [place for place in free[j] if place not in given[j]]
+            ungiven[j] = [rank for rank in ungiven[j] if not first <= rank < first + times]
+    digits = [[] for _ in columns]
+    for i in range(max(map(len, free), default=0)):
+        for j in range(vectors):
+            if len(free[j]) - i >= 2:
+                digits[j].append(stream.digit(len(free[j]) - i))
+    for j in range(vectors):
+        for i, digit in enumerate(digits[j]):
+            ungiven[j][i], ungiven[j][i + digit] = ungiven[j][i + digit], ungiven[j][i]
+        for place, rank in zip(free[j], ungiven[j], strict=True):
+            ranks[j][place] = rank
+    return ranks
+
+
+def draw(recipe, shape, dtype):
+    def values(key):
+        initializer = getattr(jax.nn.initializers, recipe["initializer"], None) or getattr(
+            initializers, recipe["initializer"]
+        )
+        initializer = initializer(*recipe["args"])
+        if recipe["keep"] == 1:
+            return initializer(key, shape, dtype)
+        first, second = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(second, recipe["keep"], shape), initializer(first, shape, dtype), 0)
+
+    key = jax.random.wrap_key_data(jnp.array(recipe["key"], jnp.uint32), impl=recipe["impl"])
+    return np.asarray(jax.jit(values)(key))
+
+
+def decode(file):
+    """The arrays of a packed network, by path."""
+    assert file[:8] == b"\x93LAPERM\x01"
+    (length,) = struct.unpack("<Q", file[40:48])
+    header, contents = json.loads(file[48 : 48 + length]), file[48 + length :]
+    weights = {}
+    for tensor in header["tensors"]:
+        first, contents = contents[: tensor["values_bytes"]], contents[tensor["values_bytes"] :]
+        second, contents = contents[: tensor["bytes"]], contents[tensor["bytes"] :]
+        dtype, shape = jnp.dtype(tensor["dtype"]), tensor["shape"]
+        if "recipe" not in tensor:
+            weights[tensor["path"]] = np.frombuffer(second, dtype).reshape(shape)
+            continue
+        axes = tensor["axes"]
+        turned = [*axes, *(axis for axis in range(len(shape)) if axis not in axes)]
+        rows = int(np.prod([shape[axis] for axis in axes], dtype=int))
+        bits = f"u{dtype.itemsize}"
+        if first:
+            columns = np.frombuffer(first, bits).reshape(rows, -1).T.tolist()
+        else:
+            drawn = draw(tensor["recipe"], shape, dtype).view(bits).transpose(turned)
+            columns = drawn.reshape(rows, drawn.size // max(rows, 1)).T.tolist()
+            columns = [sorted(column, key=lambda bits: order(bits, dtype.itemsize)) for column in columns]
+        ranks = decode_places(Stream(second), columns)
+        vectors = [[column[rank] for rank in of_vector] for column, of_vector in zip(columns, ranks, strict=True)]
+        placed = np.array(vectors, bits).T.reshape([shape[axis] for axis in turned]).transpose(np.argsort(turned))
+        weights[tensor["path"]] = placed.view(dtype) if placed.ndim else placed
+    return weights
