@@ -147,7 +147,7 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 f"({there}): unpack it there, or pack it with the values stored"
             )
         weights[tensor.path] = tensor.place(ascending, content)
-    if len(weights) != len(tensors) or _digest(weights) != header["sha256"]:
+    if _digest(weights) != header["sha256"]:
         raise CodecError("the file is damaged: the weights are not those that were packed")
     return weights
 
@@ -328,10 +328,11 @@ def _sha256(array: np.ndarray) -> str:
 
 
 def _digest(weights: Mapping[str, np.ndarray]) -> str:
-    """Of the bytes of all arrays, in the order of the file."""
+    """Of paths, dtypes, shapes and bytes, in the order of the file."""
     digest = hashlib.sha256()
-    for array in weights.values():
-        digest.update(_little_endian(np.asarray(array)))
+    for path, array in weights.items():
+        digest.update(json.dumps([path, array.dtype.name, array.shape], separators=(",", ":")).encode())
+        digest.update(_little_endian(array))
     return digest.hexdigest()
 
 
