@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from laperm_jax._vectors import weight_vectors
 from laperm_jax.lab import data, run
 from laperm_jax.lab.config import TrainConfig, resolve
 from laperm_jax.lab.training import Trainer
-from laperm_jax.lab.weights import weight_vectors
 
 LINEAR = TrainConfig(
     dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/reliability.md from the files in benchmarks/results and in results.
+"""Writes the tables of README.md and of docs/ from the files in benchmarks/results and in results.
 
 python benchmarks/readme.py
 """
@@ -20,15 +20,17 @@ END = "<!-- end of results -->"
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naive_jax": "argsort(argsort) in JAX"}
 
 
+Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # names of files, and what makes a table of one
+
+
 def render(results: Path, experiments: Path) -> str:
     """The tables in Markdown: of every device that was measured, and of the claims that experiments decided about."""
     devices = [_section(folder, FILES) for folder in sorted(results.iterdir()) if folder.is_dir()]
     return "\n\n".join([*devices, _claims(experiments)])
 
 
-def render_reliability(results: Path) -> str:
-    """The tables of docs/reliability.md: what a sync costs on several devices, and the faults."""
-    tables = ("reliability.json", _faults), ("sharding.json", _sharding)
+def render_page(results: Path, tables: Tables) -> str:
+    """Tables in Markdown, of every device that was measured."""
     folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir()]
     return "\n\n".join(_section(folder, tables) for folder in folders)
 
@@ -50,7 +52,7 @@ def _claims(experiments: Path) -> str:
     return f"The claims, decided by criteria that stand in `laperm experiment report`:\n\n{table}"
 
 
-def _section(folder: Path, tables: Iterable[tuple[str, Callable[[dict[str, Any]], str]]]) -> str:
+def _section(folder: Path, tables: Tables) -> str:
     """What there is of the tables of a device."""
     return "\n\n".join(
         render(json.loads((folder / name).read_text())) for name, render in tables if (folder / name).exists()
@@ -175,7 +177,28 @@ def _overhead_row(way: str, networks: dict[str, Any]) -> str:
     )
 
 
-FILES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+def _packing(results: dict[str, Any]) -> str:
+    others = ("floats, zstd -19", "floats, xz -9", "ranks, zstd -19", "ranks, xz -9")
+
+    def row(measured: dict[str, Any]) -> str:
+        needed = measured["entropy_bytes"] + measured["other_bytes"]
+        sizes = [f"{measured[name]:,}" for name in others]
+        numbers = [
+            f"{measured['weights_bytes']:,}",
+            f"**{measured['packed_bytes']:,}**",
+            f"{measured['entropy_bytes']:,.0f} + {measured['other_bytes']:,}",
+            f"{measured['packed_bytes'] / needed - 1:+.2%}, {measured['packed_bytes'] - needed:+,.0f}",
+            *sizes,
+            f"{measured['pack_seconds']:.1f} s",
+            f"{measured['unpack_seconds']:.1f} s",
+        ]
+        return f"| {measured['network']} | {' | '.join(numbers)} |"
+
+    header = ["bytes", "weights", "packed", "entropy of kernels + all else", "over it", *others, "pack", "unpack"]
+    return f"{_origin(results, results['command'])}\n\n{_table(header, map(row, results['rows']))}"
+
+
+FILES: Tables = (
     ("training.json", _training),
     ("training_long.json", _long_training),
     ("step_overhead.json", _overhead),
@@ -188,7 +211,11 @@ FILES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
 def pages() -> dict[Path, str]:
     """The pages with tables, and what they should hold."""
     results = ROOT / "benchmarks" / "results"
-    tables = {"README.md": render(results, ROOT / "results"), "docs/reliability.md": render_reliability(results)}
+    tables = {
+        "README.md": render(results, ROOT / "results"),
+        "docs/format.md": render_page(results, [("packing.json", _packing)]),
+        "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
+    }
     return {ROOT / name: insert((ROOT / name).read_text(), text) for name, text in tables.items()}
 
 

@@ -6,11 +6,13 @@ returns the axes that make up one vector, ``(0,)`` and ``(0, 1, 2)`` in these ex
 the inner optimiser.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from laperm_jax._paths import Rule, as_rule, check_paths, leaves_by_path
@@ -160,3 +162,10 @@ def vector_axes(rule: FanInRule | Mapping[str, Axes], params: optax.Params) -> d
         except ValueError as error:
             raise ValueError(f"fan_in_axes of {path}: {error}") from None
     return treated
+
+
+def weight_vectors(array: np.ndarray, axes: Axes) -> np.ndarray:
+    """The weight vectors of an array as rows ``(vectors, fan_in)``."""
+    outputs = [axis for axis in range(array.ndim) if axis not in axes]
+    fan_in = math.prod(array.shape[axis] for axis in axes)
+    return np.ascontiguousarray(array.transpose(*outputs, *axes)).reshape(-1, fan_in)

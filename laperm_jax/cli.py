@@ -81,7 +81,28 @@ class UnpackCommand:
     """Size of the weights that is not exceeded: a short file can name a long array."""
 
 
-Command = TrainConfig | BenchConfig | EvaluateConfig | ExperimentCommand | DataCommand | PackCommand | UnpackCommand
+@dataclasses.dataclass(frozen=True)
+class ProfileCommand:
+    """Look at the weight profiles of a run, before and after training, or of a file of weights."""
+
+    path: tyro.conf.Positional[Path]
+    """Folder of a run, or a file: *.laperm, *.safetensors, or Keras's *.h5."""
+    outputs: Literal["auto", "first", "last"] = "auto"
+    """Of a file: the axis of a kernel that numbers output units. auto: first if it is called `weight`, else last."""
+    out: Path | None = None
+    """Picture to write, as profiles.png."""
+
+
+Command = (
+    TrainConfig
+    | BenchConfig
+    | EvaluateConfig
+    | ExperimentCommand
+    | DataCommand
+    | PackCommand
+    | ProfileCommand
+    | UnpackCommand
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -109,6 +130,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _experiment(command, console)
             case DataCommand():
                 return _prepare(command, console)
+            case ProfileCommand():
+                return _profile(command, console)
             case PackCommand():
                 return _pack(command, console)
             case UnpackCommand():
@@ -137,6 +160,7 @@ def parse(args: Sequence[str]) -> Command:
         "experiment": ExperimentCommand,
         "bench": BenchConfig,
         "data": DataCommand,
+        "profile": ProfileCommand,
         "pack": PackCommand,
         "unpack": UnpackCommand,
     }
@@ -232,6 +256,15 @@ def _prepare(command: DataCommand, console: Console) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(f"preparing {command.name} needs {error.name}: install laperm-jax[prepare]") from None
     console.print(f"{command.name} is prepared in {folder}", soft_wrap=True)
+    return 0
+
+
+def _profile(command: ProfileCommand, console: Console) -> int:
+    from laperm_jax.lab import profiling, weight_files
+
+    console.print(profiling.profile(weight_files.read(command.path, command.outputs), command.out))
+    if command.out:
+        console.print(f"picture in {command.out}", soft_wrap=True)
     return 0
 
 

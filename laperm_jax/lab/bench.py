@@ -22,13 +22,12 @@ from rich.table import Table
 from laperm_jax import flax_fan_in, laperm
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._place import order_keys
-from laperm_jax._vectors import Axes, vector_axes
+from laperm_jax._vectors import Axes, vector_axes, weight_vectors
 from laperm_jax.lab import data, models, peers, plots
 from laperm_jax.lab.config import PAPER, BenchConfig, TreeName, check_bench, paper_preset
 from laperm_jax.lab.models import Shape
 from laperm_jax.lab.run import environment
 from laperm_jax.lab.training import Trainer
-from laperm_jax.lab.weights import weight_vectors
 
 Row = dict[str, Any]
 

@@ -8,10 +8,10 @@ from rich.table import Table
 from scipy import stats
 
 from laperm_jax._paths import map_by_path
+from laperm_jax._vectors import weight_vectors
 from laperm_jax.lab import data, keras_weights
 from laperm_jax.lab.config import EvaluateConfig, TrainConfig, check_evaluate, resolve
 from laperm_jax.lab.training import Trainer
-from laperm_jax.lab.weights import weight_vectors
 
 LEVEL = 1e-3  # of the test, for all vectors of a kernel together: one true sample in 1,000 kernels is refused
 

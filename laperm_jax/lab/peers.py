@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laperm_jax._vectors import Axes
-from laperm_jax.lab.weights import weight_vectors
+from laperm_jax._vectors import Axes, weight_vectors
 
 Problem = Sequence[tuple[np.ndarray, np.ndarray, Axes]]  # weights, sorted initial weights, axes of one vector
 Peer = Callable[[int], Any]

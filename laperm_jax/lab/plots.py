@@ -9,11 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
-from laperm_jax._vectors import Axes
-from laperm_jax.lab.weights import Weights, weight_vectors
+from laperm_jax._vectors import Axes, weight_vectors
+from laperm_jax.lab.weights import Weights
 
 RECONNECTED, FREE, INITIAL = "tab:blue", "tab:orange", "0.6"
+KINDS = (".png", ".pdf", ".svg")
 _MAX_KERNELS = 8
+_MAX_VECTORS = 24
 _MAX_POINTS = 500
 
 
@@ -76,6 +78,46 @@ def profiles(path: Path, initial: Weights, free: Weights, final: Weights, axes: 
         tidy(panel)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def profile_panels(path: Path, initial: Weights | None, final: Weights, axes: Mapping[str, Axes]) -> None:
+    """Draws the weight vectors of each layer as they stand and sorted, after training, and before it where known.
+
+    One row a layer, the first eight. The band holds all vectors, the darker one the middle half of them at each place
+    or rank; on it some vectors, at 500 places or fewer, so that a layer of any size is drawn in a moment.
+
+    Args:
+      path: picture to write, of one of ``KINDS``.
+      initial: weights before training, or None.
+      final: weights after it.
+      axes: path of each layer to the axes of one vector.
+    """
+    shown = list(axes)[:_MAX_KERNELS]
+    columns = [
+        (f"{order}{when}", weights, order == "sorted", color)
+        for order in ("as they stand", "sorted")
+        for when, weights, color in ((", before", initial, INITIAL), (", after" if initial else "", final, RECONNECTED))
+        if weights
+    ]
+    figure = Figure(figsize=(3.2 * len(columns), 0.5 + 2.0 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), len(columns), squeeze=False, sharey="row")
+    for row, name in zip(panels, shown, strict=True):
+        for panel, (title, weights, ordered, color) in zip(row, columns, strict=True):
+            vectors = weight_vectors(weights[name], axes[name])
+            number, fan_in = vectors.shape
+            places = np.unique(np.linspace(0, fan_in - 1, min(fan_in, _MAX_POINTS)).astype(int))
+            curves = (np.sort(vectors, axis=1) if ordered else vectors)[:, places]
+            low, first, third, high = np.quantile(curves, (0, 0.25, 0.75, 1), axis=0)
+            panel.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
+            panel.fill_between(places, first, third, color=color, alpha=0.35, linewidth=0)
+            chosen = np.linspace(0, number - 1, min(number, _MAX_VECTORS)).astype(int)
+            panel.plot(places, curves[chosen].T, color=color, linewidth=0.5, alpha=0.6)
+            panel.set_xlabel("rank" if ordered else "place")
+            if name == shown[0]:
+                panel.set_title(title)
+            tidy(panel)
+        row[0].set_ylabel(f"{name}\n{number:,} x {fan_in:,}")
+    figure.savefig(path, dpi=100)
 
 
 def latency(path: Path, models: Sequence[Mapping[str, Any]], series: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -16,7 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from laperm_jax._vectors import Axes
+from laperm_jax._vectors import Axes, weight_vectors
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig, check, resolve
 from laperm_jax.lab.loop import Checkpoint, Loop, heard_interrupt
@@ -270,7 +270,7 @@ def _resume(folders: Sequence[RunFolder], template: TrainState, console: Console
 
 def _profile_similarity(weights_: weights.Weights, axes: Mapping[str, Axes]) -> float:
     """Of all kernels, each weighted by its size."""
-    similarity = [profile_similarity(weights.weight_vectors(weights_[path], axes[path])) for path in axes]
+    similarity = [profile_similarity(weight_vectors(weights_[path], axes[path])) for path in axes]
     return float(np.average(similarity, weights=[weights_[path].size for path in axes]))
 
 

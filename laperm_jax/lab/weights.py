@@ -1,7 +1,6 @@
 """Weights as flat dicts from path to NumPy array: their proof, their fingerprint, and their file."""
 
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as save_bytes
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._vectors import Axes
+from laperm_jax._vectors import Axes, weight_vectors
 from laperm_jax.lab.config import ConfigError
 
 Weights = dict[str, np.ndarray]
@@ -50,13 +49,6 @@ def count_exact_vectors(initial: Weights, final: Weights, axes: Mapping[str, Axe
         exact += int(same.sum())
         total += len(same)
     return exact, total
-
-
-def weight_vectors(array: np.ndarray, axes: Axes) -> np.ndarray:
-    """The weight vectors of an array as rows ``(vectors, fan_in)``."""
-    outputs = [axis for axis in range(array.ndim) if axis not in axes]
-    fan_in = math.prod(array.shape[axis] for axis in axes)
-    return np.ascontiguousarray(array.transpose(*outputs, *axes)).reshape(-1, fan_in)
 
 
 def _sorted_bits(array: np.ndarray, axes: Axes) -> np.ndarray:
