@@ -181,20 +181,19 @@ def _packing(results: dict[str, Any]) -> str:
     others = ("floats, zstd -19", "floats, xz -9", "ranks, zstd -19", "ranks, xz -9")
 
     def row(measured: dict[str, Any]) -> str:
-        needed = measured["entropy_bytes"] + measured["other_bytes"]
-        sizes = [f"{measured[name]:,}" for name in others]
         numbers = [
             f"{measured['weights_bytes']:,}",
             f"**{measured['packed_bytes']:,}**",
-            f"{measured['entropy_bytes']:,.0f} + {measured['other_bytes']:,}",
-            f"{measured['packed_bytes'] / needed - 1:+.2%}, {measured['packed_bytes'] - needed:+,.0f}",
-            *sizes,
+            f"**{measured['places_bytes']:,}**",
+            f"{measured['entropy_bytes']:,.0f}",
+            f"{measured['places_bytes'] / measured['entropy_bytes'] - 1:+.2%}",
+            *(f"{measured[name]:,}" for name in others),
             f"{measured['pack_seconds']:.1f} s",
             f"{measured['unpack_seconds']:.1f} s",
         ]
         return f"| {measured['network']} | {' | '.join(numbers)} |"
 
-    header = ["bytes", "weights", "packed", "entropy of kernels + all else", "over it", *others, "pack", "unpack"]
+    header = ["bytes", "weights", "packed", "of it places", "entropy", "over it", *others, "pack", "unpack"]
     return f"{_origin(results, results['command'])}\n\n{_table(header, map(row, results['rows']))}"
 
 

@@ -15,7 +15,13 @@ from pathlib import Path
 from record import write
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["tests/lab/test_faults.py", "tests/lab/test_resume.py", "tests/lab/test_launch.py", "tests/test_invariants.py"]
+TESTS = [
+    "tests/lab/test_faults.py",
+    "tests/lab/test_resume.py",
+    "tests/lab/test_launch.py",
+    "tests/test_invariants.py",
+    "tests/test_codec.py",
+]
 
 
 def run_tests(report: Path) -> None:

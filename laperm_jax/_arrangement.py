@@ -1,12 +1,14 @@
 """Where the values of weight vectors are placed, as a stream of bits near the entropy; docs/format.md describes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 HEAVY = 64  # a value is heavy if it has at least one in so many places of its vector, and two
 LONGEST = 2**24 - 1  # entries of a vector: the coder's probabilities have 24 bits
+MOST_LAGS = 8
+_FARTHEST = 256  # lag that is looked for: rows of images are shorter
 
 
 class _Heavy(NamedTuple):
@@ -16,7 +18,7 @@ class _Heavy(NamedTuple):
     times: np.ndarray
 
 
-def encode(ranks: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+def encode(ranks: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Codes the places of values.
 
     Args:
@@ -25,18 +27,15 @@ def encode(ranks: np.ndarray, ascending: np.ndarray) -> np.ndarray:
       ascending: the values of each vector, ascending, of any dtype, ``(fan_in, vectors)``; ``fan_in <= LONGEST``.
 
     Returns:
-      uint32 words.
+      uint32 words, and the lags that they are to be decoded with.
     """
     fan_in, vectors = ranks.shape
     rest, left = ranks, np.full(vectors, fan_in)
-    masks = []
-    heavy_values = _heavy_values(ascending)
+    rounds, heavy_values = [], _heavy_values(ascending)
     for heavy in heavy_values:
-        taken = (rest >= heavy.first) & (rest < heavy.first + heavy.times) & _within(left, fan_in)
-        coded = _within(np.where(heavy.times > 0, left, 0), fan_in)
-        before = np.cumsum(taken, axis=0) - taken
-        places_left = left - np.arange(fan_in)[:, None]
-        masks.append((taken[coded].astype(np.int32), ((heavy.times - before)[coded] / places_left[coded])))
+        taken = (rest >= heavy.first) & (rest < heavy.first + heavy.times)
+        taken &= _within(left, fan_in)
+        rounds.append((taken, left, heavy.times))
         rest, left = _without(rest, taken, left), left - heavy.times
     if heavy_values:
         light = _light_ranks(heavy_values, fan_in, vectors)
@@ -47,12 +46,14 @@ def encode(ranks: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     coder, uniform, bernoulli = _coder()
     used = sizes >= 2
     coder.encode_reverse(digits[used], uniform, sizes[used])
-    for bits, probabilities in reversed(masks):
+    coded = {lags: [_bits(*of_round, lags) for of_round in rounds] for lags in _candidates(rounds)}
+    lags = min(coded, key=lambda lags: sum(_length(*bits) for bits in coded[lags]))
+    for bits, probabilities in reversed(coded[lags]):
         coder.encode_reverse(bits, bernoulli, probabilities)
-    return np.asarray(coder.get_compressed(), np.uint32)
+    return np.asarray(coder.get_compressed(), np.uint32), lags
 
 
-def decode(words: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.ndarray:
     """The inverse of :func:`encode`: ranks int32 ``(fan_in, vectors)``, of equal values in any order.
 
     Words that no encoder wrote give some ranks, too; they still are a permutation of each vector.
@@ -63,18 +64,16 @@ def decode(words: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     fan_in, vectors = ascending.shape
     coder, uniform, bernoulli = _coder(words)
     ranks = np.empty((fan_in, vectors), np.int32)
-    places = np.broadcast_to(np.arange(fan_in, dtype=np.int32)[:, None], ranks.shape)
-    left = np.full(vectors, fan_in)
+    places, left = _identities(fan_in, vectors), np.full(vectors, fan_in)
     heavy_values = _heavy_values(ascending)
     for heavy in heavy_values:
         taken = np.zeros(ranks.shape, bool)
-        count, length = heavy.times.copy(), np.where(heavy.times > 0, left, 0)
-        for place in range(length.max()):
-            (coded,) = np.nonzero(place < length)
-            bits = coder.decode(bernoulli, count[coded] / (length[coded] - place))
+        model = _BitModel(taken, left, heavy.times, lags)
+        for place in range(fan_in):
+            probabilities = model.next(place)
             # What a damaged stream says beyond what is possible is put right, so that it gives some permutation.
-            taken[place, coded] = (bits & (count[coded] > 0)) | (count[coded] == length[coded] - place)
-            count[coded] -= taken[place, coded]
+            bits = (coder.decode(bernoulli, probabilities) == 1) & (probabilities > 0) | (probabilities == 1)
+            model.tell(bits)
         at, vector = np.nonzero(taken)
         ranks[places[at, vector], vector] = (heavy.first + np.cumsum(taken, axis=0) - 1)[at, vector]
         places, left = _without(places, taken, left), left - heavy.times
@@ -97,6 +96,76 @@ def entropy(ascending: np.ndarray) -> float:
     return float(vectors * log_factorial[-1] - np.sum(log_factorial[lengths]))
 
 
+class _BitModel:
+    """How likely each free place of a vector has the heavy value of a round, given all places before it.
+
+    Where nothing but chance is at work, it is the number of values left over that of places left. Training leaves
+    patterns, which vectors share: weights of pixels that are never lit stay where they were, and those of neighbours
+    are alike. So the odds are multiplied by how much higher they have been, in all vectors, after the same bits at some
+    lags.
+
+    Args:
+      taken: bool ``(fan_in, vectors)``: whether the i-th free place has the value. It is filled in as they are told.
+      left: number of free places of each vector.
+      times: number of them that have the value; where it is 0, nothing is asked.
+      lags: how many places back to look.
+    """
+
+    def __init__(self, taken: np.ndarray, left: np.ndarray, times: np.ndarray, lags: Sequence[int]):
+        self._taken, self._left, self._ones, self._lags = taken, left, times.copy(), lags
+        self._asked = times > 0
+        self._counts, self._totals = np.zeros((2, 2 ** len(lags))), np.ones(2)
+
+    def next(self, place: int) -> np.ndarray:
+        """Probabilities of the vectors that have so many places."""
+        self._place = place
+        (self._vectors,) = np.nonzero(self._asked & (place < self._left))
+        self._context = np.zeros(len(self._vectors), np.int64)
+        for lag in self._lags:
+            self._context = 2 * self._context + (self._taken[place - lag, self._vectors] if lag <= place else 0)
+        ones = self._ones[self._vectors]
+        zeros = self._left[self._vectors] - place - ones
+        usual = 2 * self._totals / (self._totals[0] + self._totals[1])  # as if each context had been seen twice
+        for_one = ones * (self._counts[1, self._context] + usual[1]) * self._totals[0]
+        for_zero = zeros * (self._counts[0, self._context] + usual[0]) * self._totals[1]
+        return for_one / (for_one + for_zero)
+
+    def tell(self, bits: np.ndarray) -> None:
+        """What they were."""
+        self._taken[self._place, self._vectors] = bits
+        self._ones[self._vectors] -= bits
+        for bit in (0, 1):
+            chosen = self._context[bits == bit]
+            self._counts[bit] += np.bincount(chosen, minlength=self._counts.shape[1])
+            self._totals[bit] += len(chosen)
+
+
+def _bits(taken: np.ndarray, left: np.ndarray, times: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The bits of a round, and their probabilities."""
+    model = _BitModel(np.zeros_like(taken), left, times, lags)
+    bits, probabilities = [], []
+    for place in range(len(taken)):
+        probabilities.append(model.next(place))
+        bits.append(taken[place, model._vectors])
+        model.tell(bits[-1])
+    return np.concatenate(bits).astype(np.int32), np.concatenate(probabilities)
+
+
+def _length(bits: np.ndarray, probabilities: np.ndarray) -> float:
+    return -float(np.sum(np.log2(np.where(bits == 1, probabilities, 1 - probabilities))))
+
+
+def _candidates(rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[tuple[int, ...]]:
+    """Lags to try: none; the places just before; and those around the lag at which the first round is most alike."""
+    if not rounds:
+        return [()]
+    taken = rounds[0][0] - rounds[0][0].mean(axis=0)
+    far = range(4, min(len(taken), _FARTHEST))
+    alike = [np.vdot(taken[lag:], taken[:-lag]) for lag in far]
+    row = [far[int(np.argmax(alike))]] if alike else []
+    return [(), (1, 2), *((1, 2, lag - 1, lag, lag + 1) for lag in row)]
+
+
 def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Runs of equal values: where they begin in the vectors laid end to end, and how long they are."""
     rows = np.ascontiguousarray(ascending.T)
@@ -107,12 +176,12 @@ def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _heavy_values(ascending: np.ndarray) -> list[_Heavy]:
-    """The heavy values: the smallest of each vector, the second of each, and so on."""
+    """The heavy values: the largest of each vector, the second of each, and so on."""
     fan_in, vectors = ascending.shape
     starts, lengths = _runs(ascending)
     is_heavy = (lengths >= 2) & (lengths * HEAVY >= fan_in)
     (vector, first), count = divmod(starts[is_heavy], fan_in), lengths[is_heavy]
-    number = np.arange(len(vector)) - np.searchsorted(vector, vector)
+    number = np.searchsorted(vector, vector, side="right") - 1 - np.arange(len(vector))
     heavy_values = []
     for current in range(number.max(initial=-1) + 1):
         heavy = _Heavy(np.zeros(vectors, np.int64), np.zeros(vectors, np.int64))

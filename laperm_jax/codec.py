@@ -6,6 +6,7 @@ docs/format.md describes the file for those who write a decoder in another langu
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,7 +90,8 @@ def pack(
             ranks, ascending = _ranks(path, array, recipes[path].draw(array.shape, array.dtype), axes[path])
             tensor |= {"axes": axes[path], "recipe": recipes[path]._asdict(), "values_sha256": _sha256(ascending)}
             values = _little_endian(ascending) if store_values else b""
-            content = _arrangement.encode(ranks, _keys(ascending)).astype("<u4").tobytes()
+            words, tensor["lags"] = _arrangement.encode(ranks, _keys(ascending))
+            content = words.astype("<u4").tobytes()
         else:
             content = _little_endian(array)
         parts += [values, content]
@@ -102,12 +104,13 @@ def pack(
         "tensors": tensors,
     }
     text = json.dumps(header, separators=(",", ":")).encode()
+    packed = zlib.compress(text, level=9)
     if len(text) > _MAX_HEADER or len(tensors) > _MAX_TENSORS:
         raise ValueError(
             f"{len(tensors):,} arrays and a header of {len(text):,} bytes; the format allows {_MAX_TENSORS:,} and "
             f"{_MAX_HEADER:,}"
         )
-    rest = b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    rest = b"".join([len(packed).to_bytes(8, "little"), packed, *parts])
     return _MAGIC + bytes([VERSION]) + hashlib.sha256(rest).digest() + rest
 
 
@@ -161,6 +164,16 @@ def metadata(file: bytes) -> dict[str, str]:
     return _read(file)[0]["metadata"]
 
 
+def places_bytes(file: bytes) -> dict[str, int]:
+    """Path of each array that is a permutation of its initial values, to the size that its places take.
+
+    Raises:
+      CodecError: for a file that is damaged, or of another format or version.
+    """
+    tensors = map(_Tensor.read, _read(file)[0]["tensors"])
+    return {tensor.path: tensor.content_bytes for tensor in tensors if tensor.recipe}
+
+
 def entropy(array: np.ndarray, axes: Axes) -> float:
     r"""Bits it takes to tell one arrangement of each vector's values from all others.
 
@@ -188,6 +201,7 @@ class _Tensor(NamedTuple):
     content_bytes: int
     recipe: Recipe | None
     axes: Axes
+    lags: tuple[int, ...]
     values_sha256: str
 
     @property
@@ -215,6 +229,7 @@ class _Tensor(NamedTuple):
                 _natural(content["bytes"]),
                 recipe,
                 canonical_axes(tuple(map(_natural, content.get("axes", ()))), len(shape)),
+                tuple(map(_natural, content.get("lags", ()))),
                 content.get("values_sha256", ""),
             )
             tensor._check()
@@ -228,6 +243,8 @@ class _Tensor(NamedTuple):
         stored = self.content_bytes if self.recipe is None else self.values_bytes or self.nbytes
         if stored != self.nbytes or (self.recipe is None and self.values_bytes):
             raise ValueError(f"{self.path} is stored in {stored:,} bytes, and its shape {self.shape} has another size")
+        if len(self.lags) > _arrangement.MOST_LAGS or 0 in self.lags:
+            raise ValueError(f"{self.path} has the lags {self.lags}")
         if self.recipe and (self.content_bytes % 4 or self.fan_in > _arrangement.LONGEST):
             raise ValueError(
                 f"{self.path} has places in {self.content_bytes:,} bytes, vectors of {self.fan_in:,} entries"
@@ -251,7 +268,7 @@ class _Tensor(NamedTuple):
 
     def place(self, ascending: np.ndarray, content: memoryview) -> np.ndarray:
         try:
-            ranks = _arrangement.decode(np.frombuffer(content, "<u4"), _keys(ascending))
+            ranks = _arrangement.decode(np.frombuffer(content, "<u4"), self.lags, _keys(ascending))
         except ValueError as error:
             raise CodecError(f"the file is damaged: the places of {self.path} cannot be read: {error}") from None
         columns = np.take_along_axis(ascending, ranks, axis=0)
@@ -271,16 +288,20 @@ def _read(file: bytes) -> tuple[dict[str, Any], memoryview]:
     if hashlib.sha256(rest).digest() != view[_PREFIX - 32 : _PREFIX]:
         raise CodecError("the file is damaged or truncated: its checksum does not match; get it anew")
     length = int.from_bytes(rest[:8], "little")
-    if length > min(_MAX_HEADER, len(rest) - 8):
-        raise CodecError("the file is damaged: its header is longer than the file, or than is allowed")
+    if length > len(rest) - 8:
+        raise CodecError("the file is damaged: its header is longer than the file")
     try:
-        header = json.loads(bytes(rest[8 : 8 + length]))
+        inflater = zlib.decompressobj()
+        text = inflater.decompress(rest[8 : 8 + length], _MAX_HEADER)
+        if not inflater.eof:
+            raise ValueError(f"it is cut short, or longer than {_MAX_HEADER:,} bytes")
+        header = json.loads(text)
         texts = [header["jax"], header["platform"], header["sha256"], *header["metadata"].values()]
         if not isinstance(header["tensors"], list) or len(header["tensors"]) > _MAX_TENSORS:
             raise TypeError(f"it does not list {_MAX_TENSORS:,} arrays or less")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a text is something else")
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise CodecError(f"the file is damaged: its header cannot be read ({error})") from None
     return header, rest[8 + length :]
 

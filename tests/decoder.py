@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +40,8 @@ class Stream:
 
         return self.take(find)
 
-    def bit(self, ones, places):
-        middle = 1 + int((1 - ones / places) * (WHOLE - 2))
+    def bit(self, p):
+        middle = 1 + int((1 - p) * (WHOLE - 2))
         return self.take(lambda quantile: (1, middle, WHOLE) if quantile >= middle else (0, 0, middle))
 
 
@@ -49,7 +50,28 @@ def order(bits, size):
     return sign | bits if not bits & sign else ~bits & (2 * sign - 1)
 
 
-def decode_places(stream, columns):
+class Odds:
+    """The counts of a round."""
+
+    def __init__(self, lags):
+        self.lags, self.total, self.seen = lags, [1.0, 1.0], {}
+
+    def context(self, bits):
+        return tuple(bits[-lag] if lag <= len(bits) else 0 for lag in self.lags)
+
+    def p(self, ones, zeros, context):
+        usual = [2 * total / (self.total[0] + self.total[1]) for total in self.total]
+        seen = self.seen.get(context, [0.0, 0.0])
+        for_one = ones * (seen[1] + usual[1]) * self.total[0]
+        for_zero = zeros * (seen[0] + usual[0]) * self.total[1]
+        return for_one / (for_one + for_zero)
+
+    def add(self, context, bit):
+        self.total[bit] += 1
+        self.seen.setdefault(context, [0.0, 0.0])[bit] += 1
+
+
+def decode_places(stream, lags, columns):
     """Ranks of each vector, from the columns' bit patterns."""
     vectors = len(columns)
     free = [list(range(len(column))) for column in columns]
@@ -58,19 +80,26 @@ def decode_places(stream, columns):
     heavy = []
     for column in columns:
         times = {bits: column.count(bits) for bits in dict.fromkeys(column)}
-        heavy.append([(column.index(bits), t) for bits, t in times.items() if t >= 2 and 64 * t >= len(column)])
+        heavy.append([(column.index(bits), t) for bits, t in times.items() if t >= 2 and 64 * t >= len(column)][::-1])
     for turn in range(max(map(len, heavy), default=0)):
         those = [j for j in range(vectors) if turn < len(heavy[j])]
-        given = {j: [] for j in those}
+        bits, odds = {j: [] for j in those}, Odds(lags)
         for i in range(max(len(free[j]) for j in those)):
+            read = []
             for j in those:
-                first, times = heavy[j][turn]
-                if i < len(free[j]) and stream.bit(times - len(given[j]), len(free[j]) - i):
-                    ranks[j][free[j][i]] = first + len(given[j])
-                    given[j].append(free[j][i])
+                if i < len(free[j]):
+                    ones = heavy[j][turn][1] - sum(bits[j])
+                    context = odds.context(bits[j])
+                    bits[j].append(stream.bit(odds.p(ones, len(free[j]) - i - ones, context)))
+                    read.append((context, bits[j][-1]))
+            for context, bit in read:
+                odds.add(context, bit)
         for j in those:
             first, times = heavy[j][turn]
-            free[j] = [place for place in free[j] if place not in given[j]]
+            given = [place for place, bit in zip(free[j], bits[j], strict=True) if bit]
+            for rank, place in enumerate(given, first):
+                ranks[j][place] = rank
+            free[j] = [place for place, bit in zip(free[j], bits[j], strict=True) if not bit]
             ungiven[j] = [rank for rank in ungiven[j] if not first <= rank < first + times]
     digits = [[] for _ in columns]
     for i in range(max(map(len, free), default=0)):
@@ -104,7 +133,7 @@ def decode(file):
     """The arrays of a packed network, by path."""
     assert file[:8] == b"\x93LAPERM\x01"
     (length,) = struct.unpack("<Q", file[40:48])
-    header, contents = json.loads(file[48 : 48 + length]), file[48 + length :]
+    header, contents = json.loads(zlib.decompress(file[48 : 48 + length])), file[48 + length :]
     weights = {}
     for tensor in header["tensors"]:
         first, contents = contents[: tensor["values_bytes"]], contents[tensor["values_bytes"] :]
@@ -123,7 +152,7 @@ def decode(file):
             drawn = draw(tensor["recipe"], shape, dtype).view(bits).transpose(turned)
             columns = drawn.reshape(rows, drawn.size // max(rows, 1)).T.tolist()
             columns = [sorted(column, key=lambda bits: order(bits, dtype.itemsize)) for column in columns]
-        ranks = decode_places(Stream(second), columns)
+        ranks = decode_places(Stream(second), tensor["lags"], columns)
         vectors = [[column[rank] for rank in of_vector] for column, of_vector in zip(columns, ranks, strict=True)]
         placed = np.array(vectors, bits).T.reshape([shape[axis] for axis in turned]).transpose(np.argsort(turned))
         weights[tensor["path"]] = placed.view(dtype) if placed.ndim else placed
