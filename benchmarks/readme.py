@@ -197,6 +197,21 @@ def _packing(results: dict[str, Any]) -> str:
     return f"{_origin(results, results['command'])}\n\n{_table(header, map(row, results['rows']))}"
 
 
+def _decomposition(results: dict[str, Any]) -> str:
+    names = list(results["rows"][0]["accuracies"])
+
+    def row(measured: dict[str, Any]) -> str:
+        accuracies = (np.array(measured["accuracies"][name]) for name in names)
+        shares = " / ".join(f"{np.mean(measured['shares'][part]):.1%}" for part in ("values", "places", "residual"))
+        cells = (f"{values.mean():.2%} ± {values.std(ddof=1):.2%}" for values in accuracies)
+        return f"| {measured['network']}, {measured['trained by']} | {shares} | {' | '.join(cells)} |"
+
+    table = _table(["network, trained by", "D0 / D1 / D2", *names], map(row, results["rows"]))
+    seeds = len(next(iter(results["rows"][0]["accuracies"].values())))
+    title = f"Test accuracy, mean and standard deviation of {seeds} seeds:"
+    return f"{_origin(results, results['command'])} {title}\n\n{table}"
+
+
 FILES: Tables = (
     ("training.json", _training),
     ("training_long.json", _long_training),
@@ -212,6 +227,7 @@ def pages() -> dict[Path, str]:
     results = ROOT / "benchmarks" / "results"
     tables = {
         "README.md": render(results, ROOT / "results"),
+        "docs/analysis.md": render_page(results, [("decomposition.json", _decomposition)]),
         "docs/format.md": render_page(results, [("packing.json", _packing)]),
         "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
     }

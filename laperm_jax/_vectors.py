@@ -169,3 +169,10 @@ def weight_vectors(array: np.ndarray, axes: Axes) -> np.ndarray:
     outputs = [axis for axis in range(array.ndim) if axis not in axes]
     fan_in = math.prod(array.shape[axis] for axis in axes)
     return np.ascontiguousarray(array.transpose(*outputs, *axes)).reshape(-1, fan_in)
+
+
+def from_vectors(vectors: np.ndarray, shape: tuple[int, ...], axes: Axes) -> np.ndarray:
+    """The inverse of :func:`weight_vectors`: an array of that shape."""
+    outputs = [axis for axis in range(len(shape)) if axis not in axes]
+    order = [*outputs, *axes]
+    return np.ascontiguousarray(vectors.reshape([shape[axis] for axis in order]).transpose(np.argsort(order)))

@@ -58,6 +58,16 @@ class ExperimentCommand:
 
 
 @dataclasses.dataclass(frozen=True)
+class DecomposeCommand:
+    """Take a run's network apart into common values, places and residual, and see what each is worth."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PackCommand:
     """Pack the network of a run as a seed and permutations: a third of its size, and less where weights are sparse."""
 
@@ -99,6 +109,7 @@ Command = (
     | EvaluateConfig
     | ExperimentCommand
     | DataCommand
+    | DecomposeCommand
     | PackCommand
     | ProfileCommand
     | UnpackCommand
@@ -132,6 +143,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _prepare(command, console)
             case ProfileCommand():
                 return _profile(command, console)
+            case DecomposeCommand():
+                return _decompose(command, console)
             case PackCommand():
                 return _pack(command, console)
             case UnpackCommand():
@@ -161,6 +174,7 @@ def parse(args: Sequence[str]) -> Command:
         "bench": BenchConfig,
         "data": DataCommand,
         "profile": ProfileCommand,
+        "decompose": DecomposeCommand,
         "pack": PackCommand,
         "unpack": UnpackCommand,
     }
@@ -265,6 +279,14 @@ def _profile(command: ProfileCommand, console: Console) -> int:
     console.print(profiling.profile(weight_files.read(command.path, command.outputs), command.out))
     if command.out:
         console.print(f"picture in {command.out}", soft_wrap=True)
+    return 0
+
+
+def _decompose(command: DecomposeCommand, console: Console) -> int:
+    from laperm_jax.lab import decomposing
+
+    for table in decomposing.tables(decomposing.decompose_run(command.run, command.data_dir)):
+        console.print(table)
     return 0
 
 

@@ -1,0 +1,133 @@
+"""What `laperm decompose` measures: what common values, places and residual of a trained network are worth."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from laperm_jax._paths import map_by_path
+from laperm_jax._vectors import Axes, from_vectors, weight_vectors
+from laperm_jax.decomposition import Decomposition, decompose
+from laperm_jax.lab import data, run_folder
+from laperm_jax.lab.config import TrainConfig, resolve
+from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.weights import Weights, to_numpy
+
+_BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe other weights
+
+
+class Shares(NamedTuple):
+    """Of one layer, the shares in the sum of squares of its weights.
+
+    Attributes:
+      values, places, residual: D0, D1 and D2, with the layer's best profile.
+      residual_scaled: D2 where each vector has a scale.
+      residual_initial: D2 with the profile of the initial weights.
+    """
+
+    values: float
+    places: float
+    residual: float
+    residual_scaled: float
+    residual_initial: float
+
+
+class Decomposed(NamedTuple):
+    """Shares of each layer, by its path; accuracy on test images of each replacement, by its name."""
+
+    shares: dict[str, Shares]
+    accuracies: dict[str, float]
+
+
+def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
+    """Takes the kernels of a run apart, replaces one part at a time, and classifies the test images.
+
+    Args:
+      run: folder that ``laperm train --out`` has written.
+      data_dir: data directory of TensorFlow Datasets.
+
+    Returns:
+      Shares and accuracies. BatchNorm statistics are measured anew for each replacement.
+
+    Raises:
+      ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
+    """
+    config, final = run_folder.read_config(run), run_folder.read_weights(run)
+    dataset = data.load(config.dataset, data_dir)
+    trainer = Trainer(_evaluated(config, final, len(dataset.train)), dataset)
+    initial = to_numpy(trainer.initial_params)
+    shares, parts, scaled = {}, {}, {}
+    for path, axes in trainer.kernel_axes.items():
+        vectors, before = weight_vectors(final[path], axes), weight_vectors(initial[path], axes)
+        parts[path], scaled[path] = decompose(vectors), decompose(vectors, scale=True)
+        held = decompose(vectors, np.sort(before, axis=1).mean(axis=0))
+        residuals = (scaled[path].shares()[2], held.shares()[2])
+        shares[path] = Shares(*parts[path].shares(), *residuals)
+    rng = np.random.default_rng(0)
+    without_residual = lambda part: part._replace(residual=np.zeros_like(part.residual))
+    replacements: dict[str, tuple[dict[str, Decomposition], Callable[[Decomposition], Decomposition]]] = {
+        "as trained": (parts, lambda part: part),
+        "D2 removed": (parts, without_residual),
+        "D2 removed, a scale for each vector": (scaled, without_residual),
+        "D1 shuffled": (parts, lambda part: part._replace(ranks=rng.permuted(part.ranks, axis=1))),
+        "D0 normal": (parts, _with_normal_values),
+        "D0 normal, D2 removed": (parts, lambda part: without_residual(_with_normal_values(part))),
+    }
+    accuracies = {
+        name: _accuracy(trainer, final, {path: replaced(part) for path, part in of_layers.items()})
+        for name, (of_layers, replaced) in replacements.items()
+    }
+    return Decomposed(shares, accuracies)
+
+
+def tables(decomposed: Decomposed) -> list[Table]:
+    """The shares and the accuracies for a terminal of 80 columns."""
+    shares = Table(
+        caption="shares in the sum of squares: D0 common values, D1 their places, D2 the residual",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in ("layer", "D0", "D1", "D2", "D2, scaled", "D2, initial values"):
+        shares.add_column(name, justify="left" if name == "layer" else "right")
+    for path, of_layer in decomposed.shares.items():
+        shares.add_row(path, *(f"{share:.2%}" for share in of_layer))
+    accuracies = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    accuracies.add_column("weights")
+    accuracies.add_column("test accuracy", justify="right")
+    for name, accuracy in decomposed.accuracies.items():
+        accuracies.add_row(name, f"{accuracy:.2%}")
+    return [shares, accuracies]
+
+
+def _evaluated(config: TrainConfig, final: Weights, images: int) -> TrainConfig:
+    """Settings that evaluate the run's network as it is, and measure BatchNorm where it has any."""
+    config = resolve(config)
+    if not any(path.endswith("/mean") for path in final):
+        return config
+    batches = (images - (config.validation_size or 0)) // config.batch_size
+    return replace(config, reestimate_batchnorm=min(_BATCHES, batches))
+
+
+def _accuracy(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:
+    state = trainer.init_state()
+
+    def replaced(path: str, leaf: jax.Array) -> np.ndarray:
+        axes: Axes | None = trainer.kernel_axes.get(path)
+        return final[path] if axes is None else from_vectors(parts[path].compose(), leaf.shape, axes)
+
+    params, stats = map_by_path(replaced, state.params), map_by_path(lambda path, _: final[path], state.batch_stats)
+    return trainer.accuracy(params, trainer.reestimated(params, stats), trainer.test)
+
+
+def _with_normal_values(part: Decomposition) -> Decomposition:
+    """Common values that are quantiles of a normal distribution of their mean and standard deviation."""
+    count = part.profile.size
+    quantiles = np.asarray(jax.scipy.special.ndtri((np.arange(count) + 0.5) / count))
+    scale = part.profile.std() / (quantiles.std() or 1.0)
+    return part._replace(profile=(part.profile.mean() + scale * quantiles).astype(part.profile.dtype))
