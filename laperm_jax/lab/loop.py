@@ -13,6 +13,7 @@ import numpy as np
 
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 
+SyncRecord = dict[str, dict[str, float]]  # path of a parameter, name of a metric
 Status = Literal["running", "finished", "interrupted", "diverged"]
 
 _PIECE_SECONDS = 0.5
@@ -24,11 +25,13 @@ class Checkpoint(NamedTuple):
     Attributes:
       state: after ``state.opt_state.count`` updates.
       losses: of the updates since the end of the last epoch; none at the end of one.
+      sync_metrics: as of :class:`Loop`; None at the end of an epoch.
       train_seconds, compile_seconds: spent up to here.
     """
 
     state: TrainState
     losses: list[float]
+    sync_metrics: SyncRecord | None
     train_seconds: float
     compile_seconds: float
 
@@ -40,6 +43,8 @@ class Loop:
       state: the current state.
       step: updates made, all of a finite loss.
       seeds: number of seeds side by side.
+      sync_metrics: of each seed, what the last sync of the epoch in progress does, measured one update before it; None
+        until then, in an epoch without a sync, and with a sync at every update.
       status: ``running`` until the last update is made, an interrupt is heard, or a loss or a weight is not finite.
       train_seconds: time spent on updates; compilation and evaluation are not counted.
       compile_seconds: time spent to compile them.
@@ -62,13 +67,16 @@ class Loop:
         self._interrupted = interrupted
         self._on_progress = on_progress
         self._piece = 1
+        self._is_sync = jax.jit(jax.vmap(trainer.sync_schedule))
         self.state = trainer.join([checkpoint.state for checkpoint in start]) if start else trainer.init_state()
         self.step = int(self.state.opt_state.count)
         self.seeds = len(trainer.members(self.state))
         self.status: Status = "finished" if self.step == trainer.total_steps else "running"
         self.train_seconds = self.compile_seconds = 0.0
+        self.sync_metrics: list[SyncRecord | None] = [None] * self.seeds
         self._losses: list[Any] = []  # of the epoch in progress
         if start:
+            self.sync_metrics = [checkpoint.sync_metrics for checkpoint in start]
             self.train_seconds = sum(checkpoint.train_seconds for checkpoint in start)
             self.compile_seconds = sum(checkpoint.compile_seconds for checkpoint in start)
             columns = np.array([checkpoint.losses for checkpoint in start], np.float32)
@@ -99,12 +107,19 @@ class Loop:
         stop = min(self._trainer.steps_per_epoch, self._trainer.total_steps - epoch * self._trainer.steps_per_epoch)
         order = self._trainer.shuffle(np.int32(epoch))
         if not start:
-            self._losses = []
+            self._losses, self.sync_metrics = [], [None] * self.seeds
+        before, syncs = self._watched_syncs(self.step - start, self.step - start + stop)
         while start < stop and self.status == "running":
-            made = self._run_piece(order, start, min(start + self._piece, stop))
+            if self.step == before:
+                states = self._trainer.members(self.state)
+                self.sync_metrics = [self._trainer.sync_metrics(state) for state in states]
+            pauses = [step - self.step for step in (*syncs, before) if step and step > self.step]
+            made = self._run_piece(order, start, min(start + self._piece, stop, *(start + pause for pause in pauses)))
             self._losses.extend(made)
             start += len(made)
             self.step += len(made)
+            if self.step in syncs:
+                self.state = self._trainer.after_sync(self.state)
             self._on_progress(self.step)
             if self.status == "running" and self._interrupted():
                 self.status = "interrupted"
@@ -119,7 +134,25 @@ class Loop:
         losses = np.array([] if self.epoch_is_over else self._losses, np.float32).reshape(-1, self.seeds)
         seconds = self.train_seconds / self.seeds, self.compile_seconds / self.seeds
         states = self._trainer.members(self.state)
-        return [Checkpoint(state, losses[:, number].tolist(), *seconds) for number, state in enumerate(states)]
+        metrics = [None] * self.seeds if self.epoch_is_over else self.sync_metrics
+        return [
+            Checkpoint(state, losses[:, number].tolist(), metrics[number], *seconds)
+            for number, state in enumerate(states)
+        ]
+
+    def _watched_syncs(self, first: int, last: int) -> tuple[int | None, list[int]]:
+        """Of the updates after the first up to the last: the one before the last sync, and the last two syncs.
+
+        The former is None where there is no sync, or one at every update: then nothing happens between two.
+        """
+        if not self._trainer.axes or last == first:
+            return None, []
+        steps = np.arange(first, last + 1, dtype=np.int32)  # with the one before, which may be a sync as well
+        is_sync = np.asarray(self._is_sync(steps)) & (steps > 0)
+        syncs = steps[1:][is_sync[1:]][-2:].tolist()
+        if not syncs or is_sync[syncs[-1] - first - 1]:
+            return None, syncs
+        return syncs[-1] - 1, syncs
 
     def _run_piece(self, order: Any, start: int, stop: int) -> np.ndarray:
         started = time.perf_counter()

@@ -20,24 +20,39 @@ _MAX_POINTS = 500
 
 
 def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draws the training loss, and the validation accuracies of reconnected and free weights, against epochs.
+    """Draws a run against epochs: training loss; validation accuracies; what the last sync of each epoch did.
+
+    Of the latter, means over the layers, and their range.
 
     Args:
       path: PNG to write.
       records: as in ``metrics.jsonl``, one an epoch.
       title: above the picture.
     """
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    synced = [record for record in records if record["last_sync"]]
+    figure = Figure(figsize=(13 if synced else 9, 3.5), layout="constrained")
     figure.suptitle(title)
-    left, right = figure.subplots(1, 2)
+    left, middle, *right = figure.subplots(1, 3 if synced else 2)
     column = lambda name: [record[name] for record in records]
     left.plot(column("epoch"), column("train_loss"), color="black", marker=".")
     left.set(xlabel="epoch", ylabel="training loss")
-    right.plot(column("epoch"), column("val_accuracy_free"), color=FREE, marker=".", label="free weights")
-    right.plot(column("epoch"), column("val_accuracy"), color=RECONNECTED, marker=".", label="reconnected weights")
-    right.set(xlabel="epoch", ylabel="validation accuracy")
-    right.legend()
-    for panel in (left, right):
+    middle.plot(column("epoch"), column("val_accuracy_free"), color=FREE, marker=".", label="free weights")
+    middle.plot(column("epoch"), column("val_accuracy"), color=RECONNECTED, marker=".", label="reconnected weights")
+    middle.set(xlabel="epoch", ylabel="validation accuracy")
+    middle.legend()
+    for panel in right:
+        epochs = [record["epoch"] for record in synced]
+        for name, label, color in (
+            ("moved", "share that moved", RECONNECTED),
+            ("stuck", "share that could not move", INITIAL),
+            ("free_distance", "distance, free to reconnected", FREE),
+        ):
+            layers = np.array([[of_layer[name] for of_layer in record["last_sync"].values()] for record in synced])
+            panel.plot(epochs, layers.mean(axis=1), color=color, marker=".", label=label)
+            panel.fill_between(epochs, layers.min(axis=1), layers.max(axis=1), color=color, alpha=0.2, linewidth=0)
+        panel.set(xlabel="epoch", ylabel="at the last sync of the epoch", ylim=(0, None))
+        panel.legend()
+    for panel in (left, middle, *right):
         tidy(panel)
     figure.savefig(path, dpi=120)
 
@@ -111,7 +126,8 @@ def profile_panels(path: Path, initial: Weights | None, final: Weights, axes: Ma
             panel.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
             panel.fill_between(places, first, third, color=color, alpha=0.35, linewidth=0)
             chosen = np.linspace(0, number - 1, min(number, _MAX_VECTORS)).astype(int)
-            panel.plot(places, curves[chosen].T, color=color, linewidth=0.5, alpha=0.6)
+            style = {"linewidth": 0.5, "alpha": 0.6} if ordered else {"linestyle": "", "marker": ".", "markersize": 0.6}
+            panel.plot(places, curves[chosen].T, color=color, **style)
             panel.set_xlabel("rank" if ordered else "place")
             if name == shown[0]:
                 panel.set_title(title)

@@ -16,15 +16,19 @@ from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, weight_vectors
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig, check, resolve
-from laperm_jax.lab.loop import Checkpoint, Loop, heard_interrupt
+from laperm_jax.lab.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
 Summary = dict[str, Any]
+
+_FROZEN = 0.9  # share of weights that cannot move
+_LARGE_GAP = 0.05  # accuracy of free weights less that of reconnected ones
 
 
 class Snapshot(NamedTuple):
@@ -194,6 +198,7 @@ def fit(
         loop = Loop(together, interrupted, lambda step: show(step, together.total_steps), start)
         if start:
             console.print(f"going on after update {loop.step} of {together.total_steps}")
+        movement_checked, frozen = start is not None, False
         while loop.status == "running":
             epoch = loop.step // together.steps_per_epoch + 1
             losses = loop.run_epoch()
@@ -214,18 +219,46 @@ def fit(
                     "val_accuracy": snapshot.val_accuracy,
                     "val_accuracy_free": snapshot.val_accuracy_free,
                     "train_seconds": loop.train_seconds / loop.seeds,
+                    "last_sync": loop.sync_metrics[number],
                 }
                 console.print(
                     f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "
                     f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
                     soft_wrap=True,
                 )
+                if not movement_checked and (metrics := loop.sync_metrics[number]):
+                    movement_checked, frozen = True, _warn_if_frozen(console, trainers[number], metrics)
                 if folder:
                     folder.add_epoch(record)
                     if loop.epoch_is_over:
                         folder.save(checkpoint, snapshot.val_accuracy)
+    if 0 in bests and not frozen:
+        _warn_if_apart(console, bests[0])
     untrained = lambda trainer: _snapshot(trainer, trainer.init_state(), epoch=0)
     return loop, [bests.get(number) or untrained(trainer) for number, trainer in enumerate(trainers)]
+
+
+def _warn_if_frozen(console: Console, trainer: Trainer, metrics: SyncRecord) -> bool:
+    """Says so before the learning rate decays: at its end no weight moves, and none has to."""
+    sizes = {path: leaf.size for path, leaf in leaves_by_path(trainer.initial_params).items() if path in metrics}
+    stuck = sum(metrics[path]["stuck"] * size for path, size in sizes.items()) / sum(sizes.values())
+    if stuck > _FROZEN:
+        console.print(
+            f"warning: {stuck:.1%} of the weights cannot reach a neighbouring value from one sync to the next, and "
+            "stay where they are; give a longer --sync-period or a larger --learning-rate",
+            soft_wrap=True,
+        )
+    return stuck > _FROZEN
+
+
+def _warn_if_apart(console: Console, best: Snapshot) -> None:
+    gap = best.val_accuracy_free - best.val_accuracy
+    if gap > _LARGE_GAP:
+        console.print(
+            f"warning: reconnected weights score {100 * gap:.1f} points less than free ones; a shorter --sync-period, "
+            "or a learning rate that decays to zero, brings them together",
+            soft_wrap=True,
+        )
 
 
 def _begin(

@@ -128,14 +128,15 @@ class RunFolder:
         with self._writing():
             with (self.path / METRICS).open("a") as metrics:
                 metrics.write(json.dumps(record) + "\n")
-            for name, value in record.items():
+            for name, value in _scalars(record):
                 self._events.add_scalar(name, value, record["step"])
             self._events.flush()
 
     def save(self, checkpoint: Checkpoint, val_accuracy: float | None = None) -> None:
         """Saves where the run is. The last two checkpoints are kept, and of those with an accuracy the best."""
         state, *progress = checkpoint
-        content = dict(zip(Checkpoint._fields[1:], progress, strict=True)) | {"records": list(self._records)}
+        content: dict[str, Any] = dict(zip(Checkpoint._fields[1:], progress, strict=True))
+        content |= {"records": list(self._records)}
         content |= {"settings": _settings(self._config)}
         content |= {"sha256": _fingerprint(state, content)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content))
@@ -265,6 +266,15 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:
     return weights.sha256(weights.to_numpy(state) | {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)})
+
+
+def _scalars(record: Record) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if name != "last_sync":
+            yield name, value
+    for path, metrics in (record["last_sync"] or {}).items():
+        for name, value in metrics.items():
+            yield f"{name}/{path}", value
 
 
 def _first_line(error: Exception) -> str:

@@ -12,9 +12,10 @@ import optax
 from flax import nnx
 from jax import lax
 
-from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset
+from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, sort_vectors
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, vector_axes
+from laperm_jax.diagnostics import SyncMetrics, sync_metrics
 from laperm_jax.lab import augmentation, initialization, models, optimizers
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.data import Dataset, Split, hold_out
@@ -33,12 +34,14 @@ class TrainState(NamedTuple):
       batch_stats: running means and variances of BatchNorm; empty without it.
       opt_state: state of LaPerm.
       update_key: PRNG key data of dropout and augmentation, uint32 ``(2,)``; the same at every update.
+      last_sync: path of each parameter that is reordered, to its value after the sync that diagnostics look back to.
     """
 
     params: Tree
     batch_stats: Tree
     opt_state: LaPermState
     update_key: jax.Array
+    last_sync: dict[str, jax.Array]
 
 
 class Batch(NamedTuple):
@@ -106,6 +109,7 @@ class Trainer:
         self.reconnected_params = jax.jit(self.optimizer.reconnected_params)
         self._counts = jax.jit(self._count_right)
         self._measure = jax.jit(self._measure_batch_stats)
+        self._sync_metrics = jax.jit(self._compare_with_last_sync)
 
     def _begin(self, seed: int) -> Any:
         """Draws the initial weights and all that depends on the seed; returns the structure of the network."""
@@ -129,7 +133,7 @@ class Trainer:
         params, batch_stats, update_key = jax.tree.map(
             jnp.copy, (self.initial_params, self._initial_batch_stats, self._update_key)
         )
-        return TrainState(params, batch_stats, self.optimizer.init(params), update_key)
+        return self.after_sync(TrainState(params, batch_stats, self.optimizer.init(params), update_key, {}))
 
     def members(self, state: TrainState) -> list[TrainState]:
         """The states of the seeds that are trained: one."""
@@ -149,6 +153,16 @@ class Trainer:
         right, total = self._counts(params, batch_stats, data)
         return int(right) / int(total)
 
+    def after_sync(self, state: TrainState) -> TrainState:
+        """The state with its parameters, which a sync has placed, as those to look back to."""
+        leaves = leaves_by_path(state.params)
+        return state._replace(last_sync={path: jnp.copy(leaves[path]) for path in self.axes})
+
+    def sync_metrics(self, state: TrainState) -> dict[str, dict[str, float]]:
+        """What a sync of these parameters would do, compared with the last one, by their path."""
+        metrics = jax.device_get(self._sync_metrics(state))
+        return {path: {name: float(x) for name, x in of_leaf._asdict().items()} for path, of_leaf in metrics.items()}
+
     def reestimated(self, params: Tree, batch_stats: Tree) -> Tree:
         """BatchNorm statistics measured with these parameters, where the settings ask for it; else those given.
 
@@ -158,6 +172,17 @@ class Trainer:
         if not self.config.reestimate_batchnorm:
             return batch_stats
         return self._measure(params, batch_stats, self.train, self._order_key)
+
+    def _compare_with_last_sync(self, state: TrainState) -> dict[str, SyncMetrics]:
+        params, kept = leaves_by_path(state.params), leaves_by_path(state.opt_state.sorted_init)
+        values = {  # those that are drawn again are not kept; a sync has only reordered them
+            path: kept[path] if path in kept else sort_vectors(state.last_sync[path], axes)
+            for path, axes in self.axes.items()
+        }
+        return {
+            path: sync_metrics(state.last_sync[path], params[path], values[path], axes)
+            for path, axes in self.axes.items()
+        }
 
     def _shuffle(self, order_key: jax.Array, epoch: jax.Array) -> jax.Array:
         order = jax.random.permutation(jax.random.fold_in(order_key, epoch), len(self.train.labels))
@@ -193,7 +218,7 @@ class Trainer:
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         params, opt_state = self.optimizer.apply_gradients(grads, state.opt_state, state.params)
-        return TrainState(params, batch_stats, opt_state, state.update_key), loss
+        return TrainState(params, batch_stats, opt_state, state.update_key, state.last_sync), loss
 
     def _preprocess(self, images: jax.Array) -> jax.Array:
         return images.astype(jnp.float32) * self._scale - jnp.asarray(self._mean_image, jnp.float32)
@@ -237,6 +262,8 @@ class SideBySide:
         self._trainers = trainers
         self._first = first = trainers[0]
         self.train, self.steps_per_epoch, self.total_steps = first.train, first.steps_per_epoch, first.total_steps
+        self.sync_schedule, self.axes, self.sync_metrics = first.sync_schedule, first.axes, first.sync_metrics
+        self.after_sync = first.after_sync
         self.run = jax.jit(self._run, donate_argnums=0)
 
     def init_state(self) -> TrainState:
@@ -263,7 +290,7 @@ class SideBySide:
     ) -> tuple[TrainState, jax.Array]:
         """Like that of a trainer; losses are ``(steps_per_epoch, seeds)``."""
         update = lambda state, order: self._first._update(state, Batch(data.images[order], data.labels[order]))
-        batched = TrainState(0, 0, LaPermState(None, 0, 0), 0)  # type: ignore[arg-type]
+        batched = TrainState(0, 0, LaPermState(None, 0, 0), 0, 0)  # type: ignore[arg-type]
         return _loop(jax.vmap(update, (batched, 0), (batched, 0)), state, order, start, stop)
 
 

@@ -99,7 +99,7 @@ def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fa
         folder.begin()
         for number, layout in enumerate(layouts, start=1):
             stays, moves = step(stays), step(moves)
-            folder.save(Checkpoint(moves, [], 0.0, 0.0))
+            folder.save(Checkpoint(moves, [], None, 0.0, 0.0))
             to = lambda leaf, layout=layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout(leaf))
             moves = folder.read(number, jax.tree.map(to, abstract)).checkpoint.state
             kernel = moves.params["dense1"]["kernel"]

@@ -1,6 +1,7 @@
 """A whole run: summary, choice of the model, files, and how it ends."""
 
 import dataclasses
+import io
 import json
 import signal
 import threading
@@ -87,9 +88,54 @@ def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
         state, _ = trainer.run(
             state, trainer.train, trainer.shuffle(np.int32(epoch)), np.int32(0), np.int32(trainer.steps_per_epoch)
         )
+    state = state._replace(last_sync=last.last_sync)  # the loop's own
     assert leaves_by_path(last).keys() == leaves_by_path(state).keys()
     for ours, theirs in zip(jax.tree.leaves(last), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_each_epoch_says_what_its_last_sync_does(folder):
+    path, _ = folder
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    order, run = trainer.shuffle(np.int32(0)), trainer.run
+    state, _ = run(trainer.init_state(), trainer.train, order, np.int32(0), np.int32(9))
+    for name, kernel in trainer.initial_params.items():
+        ranks = lambda weights: np.asarray(weights).argsort(axis=0).argsort(axis=0)
+        before, after = ranks(kernel["kernel"]), ranks(state.params[name]["kernel"])
+        metrics = records[0]["last_sync"][f"{name}/kernel"]
+        assert metrics["moved"] == pytest.approx((before != after).mean(), abs=1e-6)
+        assert metrics["rank_distance"] == pytest.approx(abs(before - after).mean() / len(before), rel=1e-5)
+    assert [record["last_sync"] is None for record in records] == [False, False, False]
+
+
+@pytest.mark.parametrize("changes", [{"sync_period": None}, {"sync_period": 1}, {"sync_period": 20, "epochs": 1}])
+def test_where_nothing_happens_between_syncs_none_is_described(changes, tmp_path):
+    train(dataclasses.replace(QUICK, out=tmp_path / "run", **changes))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["last_sync"] is None for line in lines)
+
+
+SHARED = dataclasses.replace(QUICK, model="f1", init="shared:0.08", keep=(0.5,), learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "warning"),
+    [
+        (dataclasses.replace(SHARED, sync_period=9), "100.0% of the weights cannot reach a neighbouring value"),
+        (
+            dataclasses.replace(SHARED, sync_period=1000, epochs=20),
+            "points less than free ones; a shorter --sync-period",
+        ),
+        (QUICK, None),
+    ],
+)
+def test_a_period_too_short_or_too_long_is_warned_of(config, warning):
+    console = Console(record=True, file=io.StringIO(), width=80)
+    train(config, console)
+    warnings = [line for line in console.export_text().splitlines() if "warning" in line]
+    assert len(warnings) == (warning is not None)
+    assert warning is None or warning in warnings[0]
 
 
 def test_pictures_events_and_config(folder):
