@@ -68,6 +68,20 @@ class DecomposeCommand:
 
 
 @dataclasses.dataclass(frozen=True)
+class TraceCommand:
+    """Draw how the values of a kernel travelled: the run is made again, up to the epoch that was chosen."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    layer: str | None = None
+    """Path of the kernel, as dense1/kernel (the first)."""
+    out: Path = Path("trace.png")
+    """Picture to write."""
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PackCommand:
     """Pack the network of a run as a seed and permutations: a third of its size, and less where weights are sparse."""
 
@@ -112,6 +126,7 @@ Command = (
     | DecomposeCommand
     | PackCommand
     | ProfileCommand
+    | TraceCommand
     | UnpackCommand
 )
 
@@ -145,6 +160,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _profile(command, console)
             case DecomposeCommand():
                 return _decompose(command, console)
+            case TraceCommand():
+                return _trace(command, console)
             case PackCommand():
                 return _pack(command, console)
             case UnpackCommand():
@@ -175,6 +192,7 @@ def parse(args: Sequence[str]) -> Command:
         "data": DataCommand,
         "profile": ProfileCommand,
         "decompose": DecomposeCommand,
+        "trace": TraceCommand,
         "pack": PackCommand,
         "unpack": UnpackCommand,
     }
@@ -287,6 +305,18 @@ def _decompose(command: DecomposeCommand, console: Console) -> int:
 
     for table in decomposing.tables(decomposing.decompose_run(command.run, command.data_dir)):
         console.print(table)
+    return 0
+
+
+def _trace(command: TraceCommand, console: Console) -> int:
+    from laperm_jax.lab import plots, tracing
+
+    plots.check_picture(command.out)
+    with console.status("making the run again"):
+        traced = tracing.trace(command.run, command.layer, command.data_dir)
+    tracing.draw(traced, command.out)
+    last = "the run's own, bit for bit" if traced.same else "not the run's own: this machine rounds otherwise"
+    console.print(f"picture in {command.out}; the last weights in it are {last}", soft_wrap=True)
     return 0
 
 

@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
 from laperm_jax._vectors import Axes, weight_vectors
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.weights import Weights
 
 RECONNECTED, FREE, INITIAL = "tab:blue", "tab:orange", "0.6"
-KINDS = (".png", ".pdf", ".svg")
+_KINDS = (".png", ".pdf", ".svg")
 _MAX_KERNELS = 8
 _MAX_VECTORS = 24
+_MAX_UNITS = 5
+_MAX_TRAVELLERS = 60
 _MAX_POINTS = 500
+
+
+def check_picture(path: Path) -> None:
+    """Raises ConfigError for a file of a kind that is not drawn."""
+    if path.suffix not in _KINDS:
+        raise ConfigError(f"--out {path} is no picture; name one of {', '.join(f'*{kind}' for kind in _KINDS)}")
 
 
 def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None:
@@ -102,7 +112,7 @@ def profile_panels(path: Path, initial: Weights | None, final: Weights, axes: Ma
     or rank; on it some vectors, at 500 places or fewer, so that a layer of any size is drawn in a moment.
 
     Args:
-      path: picture to write, of one of ``KINDS``.
+      path: picture to write, PNG, PDF or SVG.
       initial: weights before training, or None.
       final: weights after it.
       axes: path of each layer to the axes of one vector.
@@ -134,6 +144,53 @@ def profile_panels(path: Path, initial: Weights | None, final: Weights, axes: Ma
             tidy(panel)
         row[0].set_ylabel(f"{name}\n{number:,} x {fan_in:,}")
     figure.savefig(path, dpi=100)
+
+
+def travels(path: Path, layer: str, steps: Sequence[int], vectors: np.ndarray, shape: Sequence[int]) -> None:
+    """Draws how the values of a kernel travelled: some of its vectors as pictures, and where some values stood.
+
+    Args:
+      path: picture to write, PNG, PDF or SVG.
+      layer: path of the kernel.
+      steps: numbers of updates.
+      vectors: the weight vectors after so many, ``(moments, vectors, fan_in)``.
+      shape: of one vector: height and width first, if it is of a convolution or looks at an image.
+    """
+    moments, number, fan_in = vectors.shape
+    shown = min(number, _MAX_UNITS)
+    figure = Figure(figsize=(max(8, 1.3 * moments), 1.3 * shown + 3.5), layout="constrained")
+    figure.suptitle(f"{layer}: {shown} of its {number} units")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.3 * shown, 3.2), squeeze=False).flat
+    limit = abs(vectors[:, :shown]).max() or 1.0
+    panels = above.subplots(shown, moments, squeeze=False)
+    for unit, row in enumerate(panels):
+        for panel, step, moment in zip(row, steps, vectors, strict=True):
+            panel.imshow(_as_image(moment[unit], shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            panel.set(xticks=[], yticks=[])
+            if unit == 0:
+                panel.set_title(f"update {step:,}" if step else "before", fontsize="small")
+        row[0].set_ylabel(f"unit {unit}")
+    panel = below.subplots()
+    # Some values of the first unit, by rank: of equal ones the order of their places.
+    chosen = np.unique(np.linspace(0, fan_in - 1, min(fan_in, _MAX_TRAVELLERS)).astype(int))
+    places = np.argsort(vectors[:, 0], axis=1, kind="stable")[:, chosen]
+    values = np.take_along_axis(vectors[-1, 0], places[-1], axis=0)
+    for track, value in zip(places.T, values, strict=True):
+        panel.plot(track, color=colormaps["RdBu_r"](0.5 + 0.5 * value / limit), linewidth=0.8)
+    panel.set_xticks(range(moments), [f"{step:,}" for step in steps])
+    panel.set(xlabel="updates", ylabel="place", title=f"where {len(chosen)} values of unit 0 stood")
+    tidy(panel)
+    figure.savefig(path, dpi=120)
+
+
+def _as_image(vector: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A vector as a picture: its mean over channels if it has height and width, else as nearly square as can be."""
+    if len(shape) > 1:
+        return vector.reshape(*shape[:2], -1).mean(axis=-1)
+    width = math.ceil(vector.size**0.5)
+    filled = np.full(width * math.ceil(vector.size / width), np.nan)
+    filled[: vector.size] = vector
+    return filled.reshape(-1, width)
 
 
 def latency(path: Path, models: Sequence[Mapping[str, Any]], series: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -22,8 +22,8 @@ def profile(layers: Layers, out: Path | None) -> Table:
       ConfigError: for weights that are not finite, and for a picture of an unknown kind.
       OutputError: if it cannot be written.
     """
-    if out and out.suffix not in plots.KINDS:
-        raise ConfigError(f"--out {out} is none of {', '.join(f'*{kind}' for kind in plots.KINDS)}")
+    if out:
+        plots.check_picture(out)
     table = Table(
         caption="SoWP: share of the variance of sorted vectors that the layer's mean profile explains; beside it\n"
         "what i.i.d. normal vectors of that number and length would have. normal, uniform: distance\n"
