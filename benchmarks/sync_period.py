@@ -2,9 +2,9 @@
 
     python benchmarks/sync_period.py
 
-Trains MNIST networks at each period, two seeds, and writes benchmarks/results/DEVICE/sync_period.json: the metrics of the
-last sync of the first epoch, means over all weights, and test accuracies. MNIST is looked for in TFDS_DATA_DIR. About ten
-minutes on two cores.
+Trains MNIST networks at each period, two seeds, and writes benchmarks/results/DEVICE/sync_period.json: the metrics of
+the last sync of the first epoch, means over all weights, and test accuracies. MNIST is looked for in TFDS_DATA_DIR.
+About ten minutes on two cores.
 """
 
 import json
