@@ -20,7 +20,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The tables of results in README.md and docs/reliability.md, from the files in benchmarks/results and results.
+# The tables of results in README.md and docs/, from the files in benchmarks/results and results.
 readme: $(VENV)/dev
 	$(BIN)/python benchmarks/readme.py
 
