@@ -70,7 +70,7 @@ def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.
         taken = np.zeros(ranks.shape, bool)
         model = _BitModel(taken, left, heavy.times, lags)
         for place in range(fan_in):
-            probabilities = model.next(place)
+            _, probabilities = model.next(place)
             # What a damaged stream says beyond what is possible is put right, so that it gives some permutation.
             bits = (coder.decode(bernoulli, probabilities) == 1) & (probabilities > 0) | (probabilities == 1)
             model.tell(bits)
@@ -116,8 +116,8 @@ class _BitModel:
         self._asked = times > 0
         self._counts, self._totals = np.zeros((2, 2 ** len(lags))), np.ones(2)
 
-    def next(self, place: int) -> np.ndarray:
-        """Probabilities of the vectors that have so many places."""
+    def next(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the vectors that have so many free places, and the probability of each."""
         self._place = place
         (self._vectors,) = np.nonzero(self._asked & (place < self._left))
         self._context = np.zeros(len(self._vectors), np.int64)
@@ -128,10 +128,10 @@ class _BitModel:
         usual = 2 * self._totals / (self._totals[0] + self._totals[1])  # as if each context had been seen twice
         for_one = ones * (self._counts[1, self._context] + usual[1]) * self._totals[0]
         for_zero = zeros * (self._counts[0, self._context] + usual[0]) * self._totals[1]
-        return for_one / (for_one + for_zero)
+        return self._vectors, for_one / (for_one + for_zero)
 
     def tell(self, bits: np.ndarray) -> None:
-        """What they were."""
+        """Says which of these vectors have the value there."""
         self._taken[self._place, self._vectors] = bits
         self._ones[self._vectors] -= bits
         for bit in (0, 1):
@@ -144,10 +144,11 @@ def _bits(taken: np.ndarray, left: np.ndarray, times: np.ndarray, lags: Sequence
     """The bits of a round, and their probabilities."""
     model = _BitModel(np.zeros_like(taken), left, times, lags)
     bits, probabilities = [], []
-    for place in range(len(taken)):
-        probabilities.append(model.next(place))
-        bits.append(taken[place, model._vectors])
-        model.tell(bits[-1])
+    for place, row in enumerate(taken):
+        vectors, likely = model.next(place)
+        model.tell(row[vectors])
+        bits.append(row[vectors])
+        probabilities.append(likely)
     return np.concatenate(bits).astype(np.int32), np.concatenate(probabilities)
 
 

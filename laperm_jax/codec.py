@@ -23,7 +23,7 @@ from laperm_jax.initializers import Recipe
 VERSION = 1
 _MAGIC = b"\x93LAPERM"
 _PREFIX = len(_MAGIC) + 1 + hashlib.sha256().digest_size
-_MAX_HEADER = 2**24
+_MAX_HEADER = 2**22
 MAX_BYTES = 2**30
 _MAX_TENSORS = 2**12
 _DTYPES = (
@@ -238,7 +238,7 @@ class _Tensor(NamedTuple):
         return tensor
 
     def _check(self) -> None:
-        if not isinstance(self.path, str):
+        if not isinstance(self.path, str) or not self.path.isprintable():
             raise TypeError("a path is no text")
         stored = self.content_bytes if self.recipe is None else self.values_bytes or self.nbytes
         if stored != self.nbytes or (self.recipe is None and self.values_bytes):
@@ -299,7 +299,7 @@ def _read(file: bytes) -> tuple[dict[str, Any], memoryview]:
         texts = [header["jax"], header["platform"], header["sha256"], *header["metadata"].values()]
         if not isinstance(header["tensors"], list) or len(header["tensors"]) > _MAX_TENSORS:
             raise TypeError(f"it does not list {_MAX_TENSORS:,} arrays or less")
-        if not all(isinstance(text, str) for text in texts):
+        if not all(isinstance(text, str) for text in texts) or not "".join(texts[:3]).isprintable():
             raise TypeError("a text is something else")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise CodecError(f"the file is damaged: its header cannot be read ({error})") from None

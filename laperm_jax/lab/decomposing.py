@@ -68,19 +68,21 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
         held = decompose(vectors, np.sort(before, axis=1).mean(axis=0))
         residuals = (scaled[path].shares()[2], held.shares()[2])
         shares[path] = Shares(*parts[path].shares(), *residuals)
-    rng = np.random.default_rng(0)
-    without_residual = lambda part: part._replace(residual=np.zeros_like(part.residual))
-    replacements: dict[str, tuple[dict[str, Decomposition], Callable[[Decomposition], Decomposition]]] = {
-        "as trained": (parts, lambda part: part),
-        "D2 removed": (parts, without_residual),
-        "D2 removed, a scale for each vector": (scaled, without_residual),
-        "D1 shuffled": (parts, lambda part: part._replace(ranks=rng.permuted(part.ranks, axis=1))),
-        "D0 normal": (parts, _with_normal_values),
-        "D0 normal, D2 removed": (parts, lambda part: without_residual(_with_normal_values(part))),
+    rng, first = np.random.default_rng(0), next(iter(parts))
+    replacements: dict[str, Callable[[str], Decomposition]] = {
+        "as trained": lambda path: parts[path],
+        "D2 removed": lambda path: _without_residual(parts[path]),
+        "D2 removed but in the first layer": lambda path: (
+            parts[path] if path == first else _without_residual(parts[path])
+        ),
+        "D2 removed, a scale for each vector": lambda path: _without_residual(scaled[path]),
+        "D1 shuffled": lambda path: parts[path]._replace(ranks=rng.permuted(parts[path].ranks, axis=1)),
+        "D0 normal": lambda path: _with_normal_values(parts[path]),
+        "D0 normal, D2 removed": lambda path: _without_residual(_with_normal_values(parts[path])),
     }
     accuracies = {
-        name: _accuracy(trainer, final, {path: replaced(part) for path, part in of_layers.items()})
-        for name, (of_layers, replaced) in replacements.items()
+        name: _accuracy(trainer, final, {path: replaced(path) for path in parts})
+        for name, replaced in replacements.items()
     }
     return Decomposed(shares, accuracies)
 
@@ -123,6 +125,10 @@ def _accuracy(trainer: Trainer, final: Weights, parts: dict[str, Decomposition])
 
     params, stats = map_by_path(replaced, state.params), map_by_path(lambda path, _: final[path], state.batch_stats)
     return trainer.accuracy(params, trainer.reestimated(params, stats), trainer.test)
+
+
+def _without_residual(part: Decomposition) -> Decomposition:
+    return part._replace(residual=np.zeros_like(part.residual))
 
 
 def _with_normal_values(part: Decomposition) -> Decomposition:
