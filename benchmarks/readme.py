@@ -197,6 +197,20 @@ def _packing(results: dict[str, Any]) -> str:
     return f"{_origin(results, results['command'])}\n\n{_table(header, map(row, results['rows']))}"
 
 
+def _sync_periods(results: dict[str, Any]) -> str:
+    def row(measured: dict[str, Any]) -> str:
+        mean = lambda name: float(np.mean(measured[name]))
+        shares = [f"{mean(name):.1%}" for name in ("stuck", "moved")]
+        accuracies = [f"{mean(name):.2%}" for name in ("test_accuracy", "test_accuracy_free")]
+        cells = [str(measured["sync_period"]), *shares, f"{mean('free_distance'):.2f}", *accuracies]
+        return f"| {measured['network']} | {' | '.join(cells)} |"
+
+    header = ["network", "k", "stuck", "moved", "distance", "test accuracy", "free weights"]
+    table = _table(header, map(row, results["rows"]))
+    title = f"At the first sync, and at the end; means of {len(results['rows'][0]['seeds'])} seeds:"
+    return f"{_origin(results, results['command'])} {title}\n\n{table}"
+
+
 def _decomposition(results: dict[str, Any]) -> str:
     names = list(results["rows"][0]["accuracies"])
 
@@ -227,7 +241,9 @@ def pages() -> dict[Path, str]:
     results = ROOT / "benchmarks" / "results"
     tables = {
         "README.md": render(results, ROOT / "results"),
-        "docs/analysis.md": render_page(results, [("decomposition.json", _decomposition)]),
+        "docs/analysis.md": render_page(
+            results, [("decomposition.json", _decomposition), ("sync_period.json", _sync_periods)]
+        ),
         "docs/format.md": render_page(results, [("packing.json", _packing)]),
         "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
     }

@@ -91,6 +91,7 @@ def tables(decomposed: Decomposed) -> list[Table]:
     """The shares and the accuracies for a terminal of 80 columns."""
     shares = Table(
         caption="shares in the sum of squares: D0 common values, D1 their places, D2 the residual",
+        caption_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
         collapse_padding=True,

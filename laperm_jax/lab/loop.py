@@ -43,7 +43,7 @@ class Loop:
       state: the current state.
       step: updates made, all of a finite loss.
       seeds: number of seeds side by side.
-      sync_metrics: of each seed, what the last sync of the epoch in progress does, measured one update before it; None
+      sync_metrics: of each seed, what the first sync of the epoch in progress does, measured one update before it; None
         until then, in an epoch without a sync, and with a sync at every update.
       status: ``running`` until the last update is made, an interrupt is heard, or a loss or a weight is not finite.
       train_seconds: time spent on updates; compilation and evaluation are not counted.
@@ -108,17 +108,17 @@ class Loop:
         order = self._trainer.shuffle(np.int32(epoch))
         if not start:
             self._losses, self.sync_metrics = [], [None] * self.seeds
-        before, syncs = self._watched_syncs(self.step - start, self.step - start + stop)
+        watched, last_sync = self._watch(self.step - start, self.step - start + stop)
         while start < stop and self.status == "running":
-            if self.step == before:
+            if self.step == watched:
                 states = self._trainer.members(self.state)
                 self.sync_metrics = [self._trainer.sync_metrics(state) for state in states]
-            pauses = [step - self.step for step in (*syncs, before) if step and step > self.step]
-            made = self._run_piece(order, start, min(start + self._piece, stop, *(start + pause for pause in pauses)))
+            pauses = [start + step - self.step for step in (watched, last_sync) if step and step > self.step]
+            made = self._run_piece(order, start, min(start + self._piece, stop, *pauses))
             self._losses.extend(made)
             start += len(made)
             self.step += len(made)
-            if self.step in syncs:
+            if self.step == last_sync:
                 self.state = self._trainer.after_sync(self.state)
             self._on_progress(self.step)
             if self.status == "running" and self._interrupted():
@@ -140,19 +140,19 @@ class Loop:
             for number, state in enumerate(states)
         ]
 
-    def _watched_syncs(self, first: int, last: int) -> tuple[int | None, list[int]]:
-        """Of the updates after the first up to the last: the one before the last sync, and the last two syncs.
+    def _watch(self, first: int, last: int) -> tuple[int | None, int | None]:
+        """Of the updates after the first up to the last: the one before the first sync, and the last sync.
 
-        The former is None where there is no sync, or one at every update: then nothing happens between two.
+        None where there is no sync; the former also if it is a sync itself, or the start: then nothing comes between.
         """
         if not self._trainer.axes or last == first:
-            return None, []
+            return None, None
         steps = np.arange(first, last + 1, dtype=np.int32)  # with the one before, which may be a sync as well
-        is_sync = np.asarray(self._is_sync(steps)) & (steps > 0)
-        syncs = steps[1:][is_sync[1:]][-2:].tolist()
-        if not syncs or is_sync[syncs[-1] - first - 1]:
-            return None, syncs
-        return syncs[-1] - 1, syncs
+        is_sync = np.asarray(self._is_sync(steps)) | (steps == 0)
+        syncs = steps[1:][is_sync[1:]].tolist()
+        if not syncs:
+            return None, None
+        return None if is_sync[syncs[0] - first - 1] else syncs[0] - 1, syncs[-1]
 
     def _run_piece(self, order: Any, start: int, stop: int) -> np.ndarray:
         started = time.perf_counter()

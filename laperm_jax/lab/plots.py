@@ -30,7 +30,7 @@ def check_picture(path: Path) -> None:
 
 
 def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draws a run against epochs: training loss; validation accuracies; what the last sync of each epoch did.
+    """Draws a run against epochs: training loss; validation accuracies; what the first sync of each epoch did.
 
     Of the latter, means over the layers, and their range.
 
@@ -39,7 +39,7 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None
       records: as in ``metrics.jsonl``, one an epoch.
       title: above the picture.
     """
-    synced = [record for record in records if record["last_sync"]]
+    synced = [record for record in records if record["first_sync"]]
     figure = Figure(figsize=(13 if synced else 9, 3.5), layout="constrained")
     figure.suptitle(title)
     left, middle, *right = figure.subplots(1, 3 if synced else 2)
@@ -57,10 +57,10 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None
             ("stuck", "share that could not move", INITIAL),
             ("free_distance", "distance, free to reconnected", FREE),
         ):
-            layers = np.array([[of_layer[name] for of_layer in record["last_sync"].values()] for record in synced])
+            layers = np.array([[of_layer[name] for of_layer in record["first_sync"].values()] for record in synced])
             panel.plot(epochs, layers.mean(axis=1), color=color, marker=".", label=label)
             panel.fill_between(epochs, layers.min(axis=1), layers.max(axis=1), color=color, alpha=0.2, linewidth=0)
-        panel.set(xlabel="epoch", ylabel="at the last sync of the epoch", ylim=(0, None))
+        panel.set(xlabel="epoch", ylabel="at the first sync of the epoch", ylim=(0, None))
         panel.legend()
     for panel in (left, middle, *right):
         tidy(panel)

@@ -25,9 +25,10 @@ def profile(layers: Layers, out: Path | None) -> Table:
     if out:
         plots.check_picture(out)
     table = Table(
-        caption="SoWP: share of the variance of sorted vectors that the layer's mean profile explains; beside it\n"
-        "what i.i.d. normal vectors of that number and length would have. normal, uniform: distance\n"
-        "of a sorted vector from these, in its standard deviations.",
+        caption="SoWP: share of the variance of sorted vectors that the layer's mean profile explains; beside it what "
+        "i.i.d. normal vectors of that number and length would have. normal, uniform: distance of a sorted vector from "
+        "these, in its standard deviations.",
+        caption_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
         collapse_padding=True,

@@ -219,7 +219,7 @@ def fit(
                     "val_accuracy": snapshot.val_accuracy,
                     "val_accuracy_free": snapshot.val_accuracy_free,
                     "train_seconds": loop.train_seconds / loop.seeds,
-                    "last_sync": loop.sync_metrics[number],
+                    "first_sync": loop.sync_metrics[number],
                 }
                 console.print(
                     f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "

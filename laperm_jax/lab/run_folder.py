@@ -270,9 +270,9 @@ def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:
 
 def _scalars(record: Record) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
-        if name != "last_sync":
+        if name != "first_sync":
             yield name, value
-    for path, metrics in (record["last_sync"] or {}).items():
+    for path, metrics in (record["first_sync"] or {}).items():
         for name, value in metrics.items():
             yield f"{name}/{path}", value
 

@@ -94,7 +94,7 @@ def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_each_epoch_says_what_its_last_sync_does(folder):
+def test_each_epoch_says_what_its_first_sync_does(folder):
     path, _ = folder
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     trainer = Trainer(resolve(QUICK), data.load("digits"))
@@ -103,17 +103,17 @@ def test_each_epoch_says_what_its_last_sync_does(folder):
     for name, kernel in trainer.initial_params.items():
         ranks = lambda weights: np.asarray(weights).argsort(axis=0).argsort(axis=0)
         before, after = ranks(kernel["kernel"]), ranks(state.params[name]["kernel"])
-        metrics = records[0]["last_sync"][f"{name}/kernel"]
+        metrics = records[0]["first_sync"][f"{name}/kernel"]
         assert metrics["moved"] == pytest.approx((before != after).mean(), abs=1e-6)
         assert metrics["rank_distance"] == pytest.approx(abs(before - after).mean() / len(before), rel=1e-5)
-    assert [record["last_sync"] is None for record in records] == [False, False, False]
+    assert [record["first_sync"] is None for record in records] == [False, False, False]
 
 
 @pytest.mark.parametrize("changes", [{"sync_period": None}, {"sync_period": 1}, {"sync_period": 20, "epochs": 1}])
 def test_where_nothing_happens_between_syncs_none_is_described(changes, tmp_path):
     train(dataclasses.replace(QUICK, out=tmp_path / "run", **changes))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert all(json.loads(line)["last_sync"] is None for line in lines)
+    assert all(json.loads(line)["first_sync"] is None for line in lines)
 
 
 SHARED = dataclasses.replace(QUICK, model="f1", init="shared:0.08", keep=(0.5,), learning_rate=1e-3)
