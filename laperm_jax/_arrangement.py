@@ -257,5 +257,5 @@ def _coder(words: np.ndarray | None = None) -> tuple[Any, Any, Any]:
         import constriction
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("coding needs constriction: install laperm-jax[lab]", name=error.name) from None
-    coder = constriction.stream.stack.AnsCoder(*() if words is None else (np.ascontiguousarray(words, np.uint32),))
+    coder = constriction.stream.stack.AnsCoder(*() if words is None else (np.array(words, np.uint32),))
     return coder, constriction.stream.model.Uniform(), constriction.stream.model.Bernoulli(perfect=False)

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.nn.initializers import he_uniform, lecun_normal, zeros
 from jax.sharding import NamedSharding, PartitionSpec
 
-from laperm_jax.initializers import shared_value, sparse
+from laperm_jax.initializers import Recipe, shared_value, sparse, symmetric_uniform
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -43,7 +43,22 @@ def test_shared_value_has_two_values():
     assert shared_value(-2.0)(KEY, (3,)).tolist() == [-2.0, -2.0, -2.0]
 
 
-@pytest.mark.parametrize("initializer", [sparse(zeros, 0.5), shared_value(0.5, 0.5)])
+def test_symmetric_uniform_is_the_distribution_it_names():
+    kernel = np.asarray(symmetric_uniform(0.3)(KEY, (400, 500)))
+    assert -0.3 <= kernel.min() < -0.299
+    assert 0.299 < kernel.max() <= 0.3
+    assert kernel.std() == pytest.approx(0.3 / 3**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("recipe", [Recipe("he_normal", keep=0.3), Recipe("equidistant", args=(0.1,))])
+def test_a_recipe_draws_what_its_initializer_does(recipe):
+    recipe = recipe._replace(key=tuple(jax.random.key_data(KEY).tolist()))
+    drawn = jax.jit(lambda key: recipe.make()(key, (20, 30), jnp.float32))(KEY)
+    np.testing.assert_array_equal(recipe.draw((20, 30), jnp.float32), drawn)
+    assert (recipe._replace(key=(0, 1)).draw((20, 30), jnp.float32) != drawn).any()
+
+
+@pytest.mark.parametrize("initializer", [sparse(zeros, 0.5), shared_value(0.5, 0.5), symmetric_uniform(0.5)])
 def test_dtype_shape_and_sharding(initializer):
     assert initializer(KEY, (), jnp.float16).dtype == jnp.float16
     assert initializer(KEY, (0, 3)).shape == (0, 3)
