@@ -2,10 +2,10 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.nn.initializers import Initializer
 
@@ -97,26 +97,31 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
       ('he_uniform', 0.5, (32, 10))
     """
     init_key, _, _ = split_seed(config.seed)
-    keys: dict[int, tuple[int, ...]] = {}
-
-    def numbered(number: int) -> Initializer:
-        """Notes the key that a kernel is drawn with, and leaves its number in its place."""
-
-        def init(
-            key: jax.Array, shape: tuple[int, ...], dtype: object = None, out_sharding: object = None
-        ) -> jax.Array:
-            keys[number] = tuple(jax.random.key_data(key).tolist())
-            return jnp.full(shape, number)
-
-        return init
-
     shape = data.IMAGE_SHAPES[config.dataset]
-    model = models.build(config.model, shape, widths=config.widths, kernel_init=numbered, rngs=nnx.Rngs(init_key))
-    params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-    numbers = {path: int(np.ravel(leaf)[0]) for path, leaf in params.items() if flax_fan_in(path, leaf)}
+
+    @jax.jit
+    def build(key: jax.Array) -> tuple[dict[int, jax.Array], dict[str, jax.Array]]:
+        """The key data of each kernel, by its number, and the number of each, by its path."""
+        keys: dict[int, jax.Array] = {}
+
+        def numbered(number: int) -> Initializer:
+            def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+                keys[number] = jax.random.key_data(key)
+                return jnp.full(shape, number)
+
+            return init
+
+        model = models.build(config.model, shape, widths=config.widths, kernel_init=numbered, rngs=nnx.Rngs(key))
+        params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+        return keys, {path: leaf.ravel()[0] for path, leaf in params.items() if flax_fan_in(path, leaf)}
+
+    keys, numbers = jax.device_get(build(init_key))
     without_keys = initialization.kernel_recipes(config.init, config.keep, len(numbers))
     impl = str(jax.random.key_impl(init_key))
-    return {path: without_keys[number]._replace(key=keys[number], impl=impl) for path, number in numbers.items()}
+    return {
+        path: without_keys[number]._replace(key=tuple(keys[int(number)].tolist()), impl=impl)
+        for path, number in numbers.items()
+    }
 
 
 def _check_new(path: Path) -> None:
