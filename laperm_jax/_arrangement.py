@@ -96,6 +96,11 @@ def entropy(ascending: np.ndarray) -> float:
     return float(vectors * log_factorial[-1] - np.sum(log_factorial[lengths]))
 
 
+def steps(ascending: np.ndarray) -> int:
+    """Turns that the loops of a decoder make, each about all vectors: what its time goes by."""
+    return len(ascending) * (1 + len(_heavy_values(ascending)))
+
+
 class _BitModel:
     """How likely each free place of a vector has the heavy value of a round, given all places before it.
 

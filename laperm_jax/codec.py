@@ -26,6 +26,7 @@ _PREFIX = len(_MAGIC) + 1 + hashlib.sha256().digest_size
 _MAX_HEADER = 2**22
 MAX_BYTES = 2**30
 _MAX_TENSORS = 2**12
+_MAX_STEPS = 2**24  # minutes
 _DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "bool"),
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
@@ -59,7 +60,8 @@ def pack(
 
     Raises:
       ValueError: if a leaf with a recipe is not, vector by vector and bit for bit, a permutation of what is drawn; for
-        recipes of unknown leaves, or that cannot be drawn; for dtypes and sizes that the format does not have.
+        recipes of unknown leaves, or that cannot be drawn; for dtypes and sizes that the format does not have, and
+        vectors of millions of entries.
       ModuleNotFoundError: if constriction, the entropy coder, is not installed.
 
     Example:
@@ -80,7 +82,7 @@ def pack(
     if missing := sorted(recipes.keys() - axes.keys()):
         raise ValueError(f"{', '.join(missing)} have recipes, but fan_in_axes gives them no vectors")
     weights = {path: np.asarray(leaf) for path, leaf in leaves_by_path(params).items()}
-    tensors, parts = [], []
+    tensors, parts, steps = [], [], 0
     for path, array in weights.items():
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"{path} is {array.dtype}; the format has {', '.join(_DTYPES)}")
@@ -90,6 +92,7 @@ def pack(
             ranks, ascending = _ranks(path, array, recipes[path].draw(array.shape, array.dtype), axes[path])
             tensor |= {"axes": axes[path], "recipe": recipes[path]._asdict(), "values_sha256": _sha256(ascending)}
             values = _little_endian(ascending) if store_values else b""
+            steps = _add_steps(steps, path, ascending)
             words, tensor["lags"] = _arrangement.encode(ranks, _keys(ascending))
             content = words.astype("<u4").tobytes()
         else:
@@ -135,7 +138,7 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
         raise CodecError(f"the weights are {size:,} bytes, and max_bytes allows {max_bytes:,}")
     if sum(tensor.values_bytes + tensor.content_bytes for tensor in tensors) != len(body):
         raise CodecError("the file is damaged: its arrays are not as long as its header says")
-    weights = {}
+    weights, steps = {}, 0
     for tensor in tensors:
         values, content = body[: tensor.values_bytes], body[tensor.values_bytes :][: tensor.content_bytes]
         body = body[tensor.values_bytes + tensor.content_bytes :]
@@ -149,6 +152,7 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 f"the initial values of {tensor.path} are drawn otherwise here ({here}) than where the file was packed "
                 f"({there}): unpack it there, or pack it with the values stored"
             )
+        steps = _add_steps(steps, tensor.path, ascending)
         weights[tensor.path] = tensor.place(ascending, content)
     if _digest(weights) != header["sha256"]:
         raise CodecError("the file is damaged: the weights are not those that were packed")
@@ -304,6 +308,14 @@ def _read(file: bytes) -> tuple[dict[str, Any], memoryview]:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise CodecError(f"the file is damaged: its header cannot be read ({error})") from None
     return header, rest[8 + length :]
+
+
+def _add_steps(steps: int, path: str, ascending: np.ndarray) -> int:
+    """Counts the steps that decoding takes, so that no file takes hours."""
+    steps += _arrangement.steps(_keys(ascending))
+    if steps > _MAX_STEPS:
+        raise CodecError(f"up to {path} decoding takes {steps:,} steps; {_MAX_STEPS:,} are allowed")
+    return steps
 
 
 def _ranks(path: str, array: np.ndarray, initial: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:

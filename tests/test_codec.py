@@ -250,6 +250,16 @@ def test_a_bad_file_is_refused(file, damage, message):
         codec.unpack(damage(file))
 
 
+def test_what_would_take_hours_is_refused(network, file, monkeypatch):
+    steps = 36 + 12 + 2 * 40 + 3 * 70  # all different; all different; zeros among others; zeros and one more value
+    monkeypatch.setattr(codec, "_MAX_STEPS", steps)
+    assert_same(codec.unpack(file), network)
+    monkeypatch.setattr(codec, "_MAX_STEPS", steps - 1)
+    for call in (lambda: codec.unpack(file), lambda: codec.pack(network, RECIPES, flax_fan_in)):
+        with pytest.raises(codec.CodecError, match=f"decoding takes {steps} steps; {steps - 1} are allowed"):
+            call()
+
+
 def test_a_stream_that_ends_with_a_zero_word_is_refused(file):
     def change(header, contents):
         end = sum(tensor["bytes"] for tensor in header["tensors"][: KERNEL + 1])
