@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py
 
-Runs the tests of faults with Hypothesis's nightly profile, and sums up what they note. About eleven minutes on two cores.
+Runs the tests of faults with Hypothesis's nightly profile, and sums up what they note. About eleven minutes.
 """
 
 import json
