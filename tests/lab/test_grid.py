@@ -15,6 +15,8 @@ from laperm_jax.lab.grid import Experiment, Results
 from laperm_jax.lab.loop import Loop
 from laperm_jax.lab.run import train
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 TINY = Experiment(
     name="tiny",
     title="Tiny",

@@ -21,6 +21,8 @@ from laperm_jax.lab.loop import Loop, heard_interrupt
 from laperm_jax.lab.run import train
 from laperm_jax.lab.training import Trainer
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 QUICK = TrainConfig(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)
 SUMMARY_KEYS = {
     *("dataset", "model", "inner", "sync_period", "seed", "epochs", "steps", "syncs", "test_accuracy", "status"),
