@@ -125,7 +125,8 @@ def test_decompose_measures_what_parts_are_worth(runs, capsys):
     assert "D0 normal, D2 removed" in capsys.readouterr().out
 
 
-def test_networks_with_batchnorm_are_decomposed(tmp_path):
+def test_networks_with_batchnorm_are_decomposed(tmp_path, monkeypatch):
+    monkeypatch.setattr(decomposing, "_BATCHES", 2)
     config = dataclasses.replace(MLP, model="conv2", epochs=None, steps=2, batch_size=16, sync_period=1)
     train(dataclasses.replace(config, out=tmp_path / "run"))
     found = decomposing.decompose_run(tmp_path / "run")
