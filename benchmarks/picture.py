@@ -24,7 +24,7 @@ def main() -> None:
     trainer = Trainer(resolve(LINEAR), data.load("mnist"))
     state = trainer.init_state()
     _, (best,) = run.fit([trainer], [None], console=Console())
-    accuracies = [trainer.accuracy(params, {}, trainer.test) for params in (state.params, best.params)]
+    accuracies = [trainer.score(params, {}, trainer.test) for params in (state.params, best.params)]
     rows = [weight_vectors(np.asarray(params["output"]["kernel"]), (0,)) for params in (state.params, best.params)]
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     grid = figure.add_gridspec(3, SHOWN, height_ratios=[1, 1, 0.55])

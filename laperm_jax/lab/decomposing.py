@@ -125,7 +125,7 @@ def _accuracy(trainer: Trainer, final: Weights, parts: dict[str, Decomposition])
         return final[path] if axes is None else from_vectors(parts[path].compose(), leaf.shape, axes)
 
     params, stats = map_by_path(replaced, state.params), map_by_path(lambda path, _: final[path], state.batch_stats)
-    return trainer.accuracy(params, trainer.reestimated(params, stats), trainer.test)
+    return trainer.score(params, trainer.reestimated(params, stats), trainer.test)
 
 
 def _without_residual(part: Decomposition) -> Decomposition:

@@ -61,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> tuple[float, dict[str, Counts]]:
         for path, array in weights.items()
         if path in trainer.axes
     }
-    return trainer.accuracy(params, batch_stats, trainer.test), counts
+    return trainer.score(params, batch_stats, trainer.test), counts
 
 
 def describe(vectors: np.ndarray) -> Counts:

@@ -30,7 +30,7 @@ def check_picture(path: Path) -> None:
 
 
 def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draws a run against epochs: training loss; validation accuracies; what the first sync of each epoch did.
+    """Draws a run against epochs: training loss; validation scores; what the first sync of each epoch did.
 
     Of the latter, means over the layers, and their range.
 
@@ -46,9 +46,10 @@ def curves(path: Path, records: Sequence[Mapping[str, Any]], title: str) -> None
     column = lambda name: [record[name] for record in records]
     left.plot(column("epoch"), column("train_loss"), color="black", marker=".")
     left.set(xlabel="epoch", ylabel="training loss")
-    middle.plot(column("epoch"), column("val_accuracy_free"), color=FREE, marker=".", label="free weights")
-    middle.plot(column("epoch"), column("val_accuracy"), color=RECONNECTED, marker=".", label="reconnected weights")
-    middle.set(xlabel="epoch", ylabel="validation accuracy")
+    score = "accuracy" if "val_accuracy" in records[0] else "loss"
+    middle.plot(column("epoch"), column(f"val_{score}_free"), color=FREE, marker=".", label="free weights")
+    middle.plot(column("epoch"), column(f"val_{score}"), color=RECONNECTED, marker=".", label="reconnected weights")
+    middle.set(xlabel="epoch", ylabel=f"validation {score}")
     middle.legend()
     for panel in right:
         epochs = [record["epoch"] for record in synced]

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, weight_vectors
 from laperm_jax.lab import data, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, check, resolve
+from laperm_jax.lab.config import ConfigError, TrainConfig, check, goodness, resolve
 from laperm_jax.lab.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
@@ -28,22 +28,25 @@ from laperm_jax.profiles import profile_similarity
 Summary = dict[str, Any]
 
 _FROZEN = 0.9  # share of weights that cannot move
-_LARGE_GAP = 0.05  # accuracy of free weights less that of reconnected ones
+_LARGE_GAP = 0.05  # in the score of free weights and of reconnected ones: an accuracy, or nats
 
 
 class Snapshot(NamedTuple):
-    """Weights at the end of an epoch, and what they score on the validation images.
+    """Weights at the end of an epoch, and what they score on the validation examples.
 
-    The BatchNorm statistics are those that each set of weights was evaluated with.
+    Attributes:
+      epoch: its number; 0 before the first.
+      params, free_params: reconnected weights, and as the inner optimiser left them.
+      batch_stats, free_batch_stats: BatchNorm statistics that each was evaluated with.
+      scores: of each, as ``val_accuracy`` and ``val_accuracy_free``, or ``val_loss`` and ``val_loss_free``.
     """
 
     epoch: int
     params: Tree
     batch_stats: Tree
-    val_accuracy: float
     free_params: Tree
     free_batch_stats: Tree
-    val_accuracy_free: float
+    scores: dict[str, float]
 
 
 def train(
@@ -51,9 +54,10 @@ def train(
 ) -> Summary:
     """Trains a network as the settings say.
 
-    The model is chosen by the validation accuracy of its reconnected weights, of equal epochs the later; the test
-    images are looked at once, for the chosen one. Ctrl-C and SIGTERM end the run early and in order, and the second
-    one at once; ``config.resume`` goes on with it. A run that is finished is not made again: its summary is returned.
+    The model is chosen by what its reconnected weights score on the validation examples, of equal epochs the later;
+    the test examples are looked at once, for the chosen one. Ctrl-C and SIGTERM end the run early and in order, and the
+    second one at once; ``config.resume`` goes on with it. A run that is finished is not made again: its summary is
+    returned.
 
     Args:
       config: settings.
@@ -61,8 +65,9 @@ def train(
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
-      What ``summary.json`` holds. Accuracies are shares. ``status`` is ``finished``, ``interrupted`` or ``diverged``:
-      then a weight after update number ``steps``, or the loss of the next one, was not finite.
+      What ``summary.json`` holds. Accuracies are shares, losses nats or squares. ``status`` is ``finished``,
+      ``interrupted`` or ``diverged``: then a weight after update number ``steps``, or the loss of the next one, was not
+      finite.
 
     Raises:
       ConfigError: for settings that cannot be run, if the dataset is not prepared or damaged, and for a run to go on
@@ -124,7 +129,7 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
     initial, free = weights.to_numpy(trainer.initial_params), weights.to_numpy(best.free_params)
     final = weights.to_numpy(best.params)
     exact, total = weights.count_exact_vectors(initial, final, trainer.axes)
-    seconds = loop.train_seconds / loop.seeds
+    seconds, score = loop.train_seconds / loop.seeds, trainer.task.score
     summary = {
         "status": loop.status,
         "dataset": config.dataset,
@@ -137,10 +142,9 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
         "steps": loop.step,
         "syncs": int(jnp.sum(jax.vmap(trainer.sync_schedule)(jnp.arange(1, loop.step + 1)))),
         "best_epoch": best.epoch,
-        "val_accuracy": best.val_accuracy,
-        "val_accuracy_free": best.val_accuracy_free,
-        "test_accuracy": trainer.accuracy(best.params, best.batch_stats, trainer.test),
-        "test_accuracy_free": trainer.accuracy(best.free_params, best.free_batch_stats, trainer.test),
+        **best.scores,
+        f"test_{score}": trainer.score(best.params, best.batch_stats, trainer.test),
+        f"test_{score}_free": trainer.score(best.free_params, best.free_batch_stats, trainer.test),
         "profile_similarity_initial": _profile_similarity(initial, trainer.kernel_axes),
         "profile_similarity_free": _profile_similarity(free, trainer.kernel_axes),
         "exact_vectors": exact,
@@ -186,8 +190,8 @@ def fit(
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
     Returns:
-      The loop, with its status and times, and of each seed the snapshot that scores best on the validation images; of
-      the initial weights, as epoch 0, if no epoch came to its end.
+      The loop, with its status and times, and of each seed the snapshot that scores best on the validation examples;
+      of the initial weights, as epoch 0, if no epoch came to its end.
     """
     console = console or Console(quiet=True)
     together = trainers[0] if len(trainers) == 1 else SideBySide(trainers)
@@ -209,21 +213,21 @@ def fit(
                 if folder and not loop.epoch_is_over:  # before anything else: what stops a run may not wait
                     folder.save(checkpoint)
                 snapshot = _snapshot(trainers[number], checkpoint.state, epoch)
-                if number not in bests or snapshot.val_accuracy >= bests[number].val_accuracy:
+                if number not in bests or goodness(snapshot.scores) >= goodness(bests[number].scores):
                     bests[number] = snapshot
                 record = {
                     "epoch": epoch,
                     "step": loop.step,
                     "learning_rate": float(trainers[number].learning_rate(loop.step - 1)),
                     "train_loss": float(losses.reshape(len(losses), -1)[:, number].mean()),
-                    "val_accuracy": snapshot.val_accuracy,
-                    "val_accuracy_free": snapshot.val_accuracy_free,
+                    **snapshot.scores,
                     "train_seconds": loop.train_seconds / loop.seeds,
                     "first_sync": loop.sync_metrics[number],
                 }
+                reconnected, free = map(trainers[number].task.format_score, snapshot.scores.values())
                 console.print(
-                    f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation "
-                    f"{snapshot.val_accuracy:7.2%} reconnected {snapshot.val_accuracy_free:7.2%} free",
+                    f"epoch {epoch:3}  loss {record['train_loss']:.4f}  validation {reconnected:>7} reconnected "
+                    f"{free:>7} free",
                     soft_wrap=True,
                 )
                 if not movement_checked and (metrics := loop.sync_metrics[number]):
@@ -231,9 +235,9 @@ def fit(
                 if folder:
                     folder.add_epoch(record)
                     if loop.epoch_is_over:
-                        folder.save(checkpoint, snapshot.val_accuracy)
+                        folder.save(checkpoint, snapshot.scores)
     if 0 in bests and not frozen:
-        _warn_if_apart(console, bests[0])
+        _warn_if_apart(console, trainers[0], bests[0])
     untrained = lambda trainer: _snapshot(trainer, trainer.init_state(), epoch=0)
     return loop, [bests.get(number) or untrained(trainer) for number, trainer in enumerate(trainers)]
 
@@ -251,12 +255,13 @@ def _warn_if_frozen(console: Console, trainer: Trainer, metrics: SyncRecord) -> 
     return stuck > _FROZEN
 
 
-def _warn_if_apart(console: Console, best: Snapshot) -> None:
-    gap = best.val_accuracy_free - best.val_accuracy
-    if gap > _LARGE_GAP:
+def _warn_if_apart(console: Console, trainer: Trainer, best: Snapshot) -> None:
+    reconnected, free = best.scores.values()
+    if abs(free - reconnected) > _LARGE_GAP and trainer.task.is_better(free, reconnected):
+        gap = trainer.task.format_score(abs(free - reconnected))
         console.print(
-            f"warning: reconnected weights score {100 * gap:.1f} points less than free ones; a shorter --sync-period, "
-            "or a learning rate that decays to zero, brings them together",
+            f"warning: reconnected weights score {gap} worse than free ones; a shorter --sync-period, or a learning "
+            "rate that decays to zero, brings them together",
             soft_wrap=True,
         )
 
@@ -314,15 +319,12 @@ def _snapshot(trainer: Trainer, state: TrainState, epoch: int) -> Snapshot:
     stats, free_stats = (
         jax.tree.map(jnp.copy, trainer.reestimated(params, state.batch_stats)) for params in (reconnected, free)
     )
-    return Snapshot(
-        epoch,
-        reconnected,
-        stats,
-        trainer.accuracy(reconnected, stats, trainer.validation),
-        free,
-        free_stats,
-        trainer.accuracy(free, free_stats, trainer.validation),
-    )
+    name = f"val_{trainer.task.score}"
+    scores = {
+        name: trainer.score(reconnected, stats, trainer.validation),
+        f"{name}_free": trainer.score(free, free_stats, trainer.validation),
+    }
+    return Snapshot(epoch, reconnected, stats, free, free_stats, scores)
 
 
 @contextlib.contextmanager

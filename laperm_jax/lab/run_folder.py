@@ -16,7 +16,7 @@ from tensorboardX import SummaryWriter
 
 from laperm_jax._vectors import Axes
 from laperm_jax.lab import plots, weights
-from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, as_json
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, as_json, goodness
 from laperm_jax.lab.loop import Checkpoint
 from laperm_jax.lab.training import TrainState
 from laperm_jax.lab.weights import Weights
@@ -38,7 +38,7 @@ class Resumed(NamedTuple):
     Attributes:
       checkpoint: where it was.
       records: metrics of the epochs that had come to their end.
-      best: the epoch among them that scored best on the validation images, and the state at its end.
+      best: the epoch among them that scored best on the validation examples, and the state at its end.
     """
 
     checkpoint: Checkpoint
@@ -70,10 +70,8 @@ class RunFolder:
             (path / METRICS).touch()
         except OSError as error:
             raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from None
-        accuracy = BestN(
-            get_metric_fn=lambda metrics: metrics["val_accuracy"], n=1, keep_checkpoints_without_metrics=False
-        )
-        keep = AnyPreservationPolicy([LatestN(2), accuracy])
+        best = BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
+        keep = AnyPreservationPolicy([LatestN(2), best])
         self._checkpoints = ocp.CheckpointManager(
             (path / CHECKPOINTS).absolute(),
             options=ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True),
@@ -132,15 +130,15 @@ class RunFolder:
                 self._events.add_scalar(name, value, record["step"])
             self._events.flush()
 
-    def save(self, checkpoint: Checkpoint, val_accuracy: float | None = None) -> None:
-        """Saves where the run is. The last two checkpoints are kept, and of those with an accuracy the best."""
+    def save(self, checkpoint: Checkpoint, scores: Mapping[str, float] | None = None) -> None:
+        """Saves where the run is. The last two checkpoints are kept, and of those with scores the best."""
         state, *progress = checkpoint
         content: dict[str, Any] = dict(zip(Checkpoint._fields[1:], progress, strict=True))
         content |= {"records": list(self._records)}
         content |= {"settings": _settings(self._config)}
         content |= {"sha256": _fingerprint(state, content)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content))
-        metrics = None if val_accuracy is None else {"val_accuracy": val_accuracy}
+        metrics = None if scores is None else dict(scores)
         with self._writing():
             self._checkpoints.save(int(state.opt_state.count), args=args, metrics=metrics)
 
@@ -283,7 +281,7 @@ def _first_line(error: Exception) -> str:
 
 def _best(records: list[Record]) -> list[Record]:
     """The one that is chosen, of equal ones the later; none of none."""
-    return sorted(records, key=lambda record: (record["val_accuracy"], record["step"]))[-1:]
+    return sorted(records, key=lambda record: (goodness(record), record["step"]))[-1:]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 from flax import nnx
 from jax import lax
 
@@ -16,14 +14,12 @@ from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, sort_vector
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, vector_axes
 from laperm_jax.diagnostics import SyncMetrics, sync_metrics
-from laperm_jax.lab import augmentation, initialization, models, optimizers
+from laperm_jax.lab import initialization, models, optimizers
 from laperm_jax.lab.config import ConfigError, TrainConfig
-from laperm_jax.lab.data import Dataset, Split, hold_out
+from laperm_jax.lab.data import Dataset
+from laperm_jax.lab.tasks import Batch, Classification, Shape, Task
 
 Tree = dict[str, Any]
-
-_EVALUATION_BATCH = 100
-_RAW_PIXELS = ("conv2", "conv4", "conv13")  # the paper feeds them 0 to 255
 
 
 class TrainState(NamedTuple):
@@ -44,18 +40,12 @@ class TrainState(NamedTuple):
     last_sync: dict[str, jax.Array]
 
 
-class Batch(NamedTuple):
-    """Images uint8 ``(n, height, width, channels)`` and labels int32 ``(n,)``, -1 where there is no image."""
-
-    images: jax.Array
-    labels: jax.Array
-
-
 class Trainer:
-    """A network, its data on the device, its optimiser, and the compiled functions that train and evaluate it.
+    """A network, its task, its optimiser, and the compiled functions that train and evaluate it.
 
     Attributes:
-      train, validation, test: the data.
+      task: what is learnt.
+      train, validation, test: the data, as the task has them.
       steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
       initial_params: parameters before training.
       kernel_axes: path of each kernel, to the axes of one weight vector.
@@ -66,27 +56,21 @@ class Trainer:
 
     Args:
       config: settings, checked and resolved (:mod:`laperm_jax.lab.config`).
-      dataset: the data; validation images are held out of its training split.
+      dataset: the data.
 
     Raises:
       ConfigError: if settings, network and data do not fit together.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset):
-        validation_size = config.validation_size or 0
-        _check_sizes(config, validation_size, len(dataset.train))
-        train, validation = hold_out(dataset.train, validation_size)
+        self.task: Task = Classification(config, dataset)
+        _check_sizes(config, self.task.examples)
         self.config = config
-        self.train = Batch(jnp.asarray(train.images), jnp.asarray(train.labels))
-        self.validation, self.test = _whole_batches(validation), _whole_batches(dataset.test)
-        self.steps_per_epoch = len(train) // config.batch_size
+        self.train, self.validation, self.test = self.task.train, self.task.validation, self.task.test
+        self.steps_per_epoch = self.task.examples // config.batch_size
         self.total_steps = config.steps or self.steps_per_epoch * (config.epochs or 0)
 
-        self._scale = 1.0 if config.model in _RAW_PIXELS else 1 / dataset.max_pixel
-        # The mean of all training images, as in the paper, those held out for validation included.
-        self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model == "resnet50" else 0.0
-
-        make = _model_maker(config, train.images.shape[1:])
+        make = _model_maker(config, self.task.input_shape)
         self._make = nnx.jit(make)
         self._graph = self._begin(config.seed)
         params, batch_stats = self.initial_params, self._initial_batch_stats
@@ -107,8 +91,8 @@ class Trainer:
         self._shuffled = jax.jit(self._shuffle)
         self.run = jax.jit(self._run, donate_argnums=0)
         self.reconnected_params = jax.jit(self.optimizer.reconnected_params)
-        self._counts = jax.jit(self._count_right)
-        self._measure = jax.jit(self._measure_batch_stats)
+        self._measured = jax.jit(self._measure_batches)
+        self._batch_stats = jax.jit(self._measure_batch_stats)
         self._sync_metrics = jax.jit(self._compare_with_last_sync)
 
     def _begin(self, seed: int) -> Any:
@@ -145,13 +129,13 @@ class Trainer:
         return state
 
     def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-        """Indices of training images for an epoch, counted from 0: int32 ``(steps_per_epoch, batch)``."""
+        """Which examples each update of an epoch, counted from 0, sees: int32 ``(steps_per_epoch, batch)``."""
         return self._shuffled(self._order_key, epoch)
 
-    def accuracy(self, params: Tree, batch_stats: Tree, data: Batch) -> float:
-        """Share of images classified right, in evaluation mode."""
-        right, total = self._counts(params, batch_stats, data)
-        return int(right) / int(total)
+    def score(self, params: Tree, batch_stats: Tree, data: Batch) -> float:
+        """The score of the task, in evaluation mode: the accuracy, a share, or the loss."""
+        total, count = self._measured(params, batch_stats, data)
+        return total.item() / count.item()
 
     def after_sync(self, state: TrainState) -> TrainState:
         """The state with its parameters, which a sync has placed, as those to look back to."""
@@ -171,7 +155,7 @@ class Trainer:
         """
         if not self.config.reestimate_batchnorm:
             return batch_stats
-        return self._measure(params, batch_stats, self.train, self._order_key)
+        return self._batch_stats(params, batch_stats, self.train, self._order_key)
 
     def _compare_with_last_sync(self, state: TrainState) -> dict[str, SyncMetrics]:
         params, kept = leaves_by_path(state.params), leaves_by_path(state.opt_state.sorted_init)
@@ -185,33 +169,30 @@ class Trainer:
         }
 
     def _shuffle(self, order_key: jax.Array, epoch: jax.Array) -> jax.Array:
-        order = jax.random.permutation(jax.random.fold_in(order_key, epoch), len(self.train.labels))
+        order = self.task.order(jax.random.fold_in(order_key, epoch))
         used = self.steps_per_epoch * self.config.batch_size
         return order[:used].reshape(self.steps_per_epoch, self.config.batch_size)
 
     def _run(
-        self, state: TrainState, data: Batch, order: jax.Array, start: jax.Array, stop: jax.Array
+        self, state: TrainState, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         """Makes the updates ``start`` to ``stop - 1`` of an epoch, or fewer: it stops at a loss that is not finite.
 
         The bounds are traced, so that one program serves pieces of any length; a loop on the device costs nothing per
         update. ``state`` is donated. Returns the new state and the losses ``(steps_per_epoch,)``, 0 outside the piece.
         """
-        make_update = lambda state, order: self._update(state, Batch(data.images[order], data.labels[order]))
+        make_update = lambda state, order: self._update(state, self.task.take(data, order))
         return _loop(make_update, state, order, start, stop)
 
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.update_key), state.opt_state.count)
         augment_key, dropout_key = jax.random.split(key)
-        images = batch.images.astype(jnp.float32)
-        if self.config.augment:
-            ranges = augmentation.choose(self.config.dataset, self.config.model)
-            images = augmentation.augment(images, augment_key, ranges)
+        inputs = self.task.augment(batch.inputs, augment_key)
 
         def loss_fn(params: Tree) -> tuple[jax.Array, Tree]:
             model = nnx.merge(self._graph, params, state.batch_stats)
-            logits = model(self._preprocess(images), nnx.Rngs(dropout_key))
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+            outputs = model(self.task.preprocess(inputs), nnx.Rngs(dropout_key))
+            loss = self.task.loss(outputs, batch.targets)
             if self.config.l2:
                 loss += self.config.l2 * _squared_kernels(params)
             return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
@@ -220,30 +201,27 @@ class Trainer:
         params, opt_state = self.optimizer.apply_gradients(grads, state.opt_state, state.params)
         return TrainState(params, batch_stats, opt_state, state.update_key, state.last_sync), loss
 
-    def _preprocess(self, images: jax.Array) -> jax.Array:
-        return images.astype(jnp.float32) * self._scale - jnp.asarray(self._mean_image, jnp.float32)
-
-    def _count_right(self, params: Tree, batch_stats: Tree, data: Batch) -> tuple[jax.Array, jax.Array]:
+    def _measure_batches(self, params: Tree, batch_stats: Tree, data: Batch) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(self._graph, params, batch_stats)
         model = nnx.with_attributes(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
 
-        def count(right: jax.Array, batch: Batch) -> tuple[jax.Array, None]:
-            predictions = model(self._preprocess(batch.images)).argmax(axis=-1)
-            return right + jnp.sum(predictions == batch.labels), None
+        def measure(batch: Batch) -> tuple[jax.Array, jax.Array]:
+            return self.task.measure(model(self.task.preprocess(batch.inputs)), batch.targets)
 
-        batches = jax.tree.map(lambda x: x.reshape(-1, _EVALUATION_BATCH, *x.shape[1:]), data)
-        right, _ = lax.scan(count, jnp.int32(0), batches)
-        return right, jnp.sum(data.labels >= 0)
+        size = self.task.evaluation_batch
+        batches = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), data)
+        totals, counts = lax.map(measure, batches)
+        return totals.sum(), counts.sum()
 
-    def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Batch, order_key: jax.Array) -> Tree:
+    def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Any, order_key: jax.Array) -> Tree:
         def measure(batch: jax.Array) -> Tree:
             model = nnx.merge(self._graph, params, batch_stats)
             model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
             model = nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0)
-            model(self._preprocess(data.images[batch]))
+            model(self.task.preprocess(self.task.take(data, batch).inputs))
             return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
-        order = jax.random.permutation(order_key, len(data.labels))
+        order = self.task.order(order_key)
         batches = order[: self.config.reestimate_batchnorm * self.config.batch_size].reshape(-1, self.config.batch_size)
         return jax.tree.map(lambda stats: stats.mean(axis=0), lax.map(measure, batches))
 
@@ -282,14 +260,14 @@ class SideBySide:
         return stacked._replace(opt_state=stacked.opt_state._replace(count=states[0].opt_state.count))
 
     def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-        """Indices of training images for an epoch: int32 ``(steps_per_epoch, seeds, batch)``."""
+        """Which examples each update of an epoch sees: int32 ``(steps_per_epoch, seeds, batch)``."""
         return jnp.stack([trainer.shuffle(epoch) for trainer in self._trainers], axis=1)
 
     def _run(
-        self, state: TrainState, data: Batch, order: jax.Array, start: jax.Array, stop: jax.Array
+        self, state: TrainState, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         """Like that of a trainer; losses are ``(steps_per_epoch, seeds)``."""
-        update = lambda state, order: self._first._update(state, Batch(data.images[order], data.labels[order]))
+        update = lambda state, order: self._first._update(state, self._first.task.take(data, order))
         batched = TrainState(0, 0, LaPermState(None, 0, 0), 0, 0)  # type: ignore[arg-type]
         return _loop(jax.vmap(update, (batched, 0), (batched, 0)), state, order, start, stop)
 
@@ -324,17 +302,14 @@ def _loop(
     return state, losses
 
 
-def _check_sizes(config: TrainConfig, validation_size: int, images: int) -> None:
-    if validation_size >= images:
-        raise ConfigError(f"--validation-size is {validation_size}; it must be less than the {images} training images")
-    images -= validation_size
-    if config.batch_size > images:
-        raise ConfigError(f"--batch-size is {config.batch_size}; it must be at most the {images} training images")
-    if config.reestimate_batchnorm > (batches := images // config.batch_size):
+def _check_sizes(config: TrainConfig, examples: int) -> None:
+    if config.batch_size > examples:
+        raise ConfigError(f"--batch-size is {config.batch_size}; it must be at most the {examples} training examples")
+    if config.reestimate_batchnorm > (batches := examples // config.batch_size):
         raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
 
 
-def _model_maker(config: TrainConfig, image_shape: tuple[int, ...]) -> Callable[[jax.Array], nnx.Module]:
+def _model_maker(config: TrainConfig, image_shape: Shape) -> Callable[[jax.Array], nnx.Module]:
     """Returns a function that makes the network from a PRNG key."""
     try:
         kernels = models.count_kernels(config.model, image_shape, config.widths)
@@ -367,10 +342,3 @@ def _squared_kernels(params: Tree) -> jax.Array:
         if path.endswith("kernel") and not path.startswith(models.OUTPUT)
     ]
     return sum((jnp.sum(jnp.square(kernel)) for kernel in kernels), start=jnp.float32(0))
-
-
-def _whole_batches(split: Split) -> Batch:
-    """Fills a split up to a multiple of the evaluation batch with images that count nowhere: their label is -1."""
-    missing = -len(split) % _EVALUATION_BATCH
-    images = np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    return Batch(jnp.asarray(images), jnp.asarray(np.pad(split.labels, (0, missing), constant_values=-1)))

@@ -73,7 +73,7 @@ def test_the_weights_are_those_of_the_summary(folder):
     assert weights.sha256(params) == summary["params_sha256"]
     trainer = Trainer(resolve(QUICK), data.load("digits"))
     tree = {layer: {leaf: params[f"{layer}/{leaf}"] for leaf in ("kernel", "bias")} for layer in ("dense1", "output")}
-    assert trainer.accuracy(tree, {}, trainer.test) == summary["test_accuracy"]
+    assert trainer.score(tree, {}, trainer.test) == summary["test_accuracy"]
     initial = weights.to_numpy(trainer.initial_params)
     assert weights.count_exact_vectors(initial, params, trainer.axes) == (26, 26)
 
@@ -127,7 +127,7 @@ SHARED = dataclasses.replace(QUICK, model="f1", init="shared:0.08", keep=(0.5,),
         (dataclasses.replace(SHARED, sync_period=9), "100.0% of the weights cannot reach a neighbouring value"),
         (
             dataclasses.replace(SHARED, sync_period=1000, epochs=20),
-            "points less than free ones; a shorter --sync-period",
+            "worse than free ones; a shorter --sync-period",
         ),
         (QUICK, None),
     ],

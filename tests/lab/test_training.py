@@ -130,8 +130,8 @@ def test_accuracy_counts_each_image_once_and_no_padding(trainer):
     digits = data.load("digits")
     hidden = jax.nn.relu(digits.test.images.reshape(360, 64) / 16 @ params["dense1"]["kernel"])
     predictions = np.argmax(hidden @ params["output"]["kernel"], axis=1)
-    assert len(trainer.test.labels) == 400
-    assert trainer.accuracy(params, {}, trainer.test) == np.mean(predictions == digits.test.labels)
+    assert len(trainer.test.targets) == 400
+    assert trainer.score(params, {}, trainer.test) == np.mean(predictions == digits.test.labels)
 
 
 def test_what_is_reordered():
@@ -173,9 +173,9 @@ def test_reestimated_statistics_are_those_of_the_batches(conv_trainer):
     stats = trainer.reestimated(state.params, state.batch_stats)
     assert jax.tree.structure(stats) == jax.tree.structure(state.batch_stats)
     # The first BatchNorm follows a convolution and ReLU: its statistics can be had without the network.
-    order = jax.random.permutation(trainer._order_key, len(trainer.train.labels))[:48].reshape(3, 16)
+    order = jax.random.permutation(trainer._order_key, len(trainer.train.targets))[:48].reshape(3, 16)
     conv = state.params["conv1"]
-    images = jnp.asarray(trainer.train.images, jnp.float32)  # conv2 takes raw pixels
+    images = jnp.asarray(trainer.train.inputs, jnp.float32)  # conv2 takes raw pixels
     activations = jax.lax.map(
         lambda batch: nnx.relu(
             jax.lax.conv_general_dilated(
@@ -210,8 +210,8 @@ def test_augment_runs_in_the_step():
 def test_preprocessing():
     dataset = data.load("digits")
     images = dataset.test.images[:3]
-    np.testing.assert_allclose(make_trainer()._preprocess(images), images / 16, rtol=1e-6)
-    np.testing.assert_array_equal(Trainer(CONV, dataset)._preprocess(images), images)
+    np.testing.assert_allclose(make_trainer().task.preprocess(images), images / 16, rtol=1e-6)
+    np.testing.assert_array_equal(Trainer(CONV, dataset).task.preprocess(images), images)
     cifar_like = data.Dataset(
         *(
             data.Split(np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8), np.zeros(n, np.int32))
@@ -221,7 +221,7 @@ def test_preprocessing():
     )
     resnet = Trainer(replace(SMALL, model="resnet50", init="shared:0.1", batch_size=50), cifar_like)
     scaled = cifar_like.train.images / 255
-    np.testing.assert_allclose(resnet._preprocess(cifar_like.train.images), scaled - scaled.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(resnet.task.preprocess(cifar_like.train.images), scaled - scaled.mean(axis=0), atol=1e-5)
 
 
 def test_total_steps():
@@ -234,7 +234,7 @@ def test_total_steps():
     ("settings", "message"),
     [
         ({"validation_size": 1437}, "--validation-size is 1437; it must be less than the 1437 training images"),
-        ({"batch_size": 1258}, "--batch-size is 1258; it must be at most the 1257 training images"),
+        ({"batch_size": 1258}, "--batch-size is 1258; it must be at most the 1257 training examples"),
         ({"model": "conv2", "reestimate_batchnorm": 20}, "--reestimate-batchnorm is 20; there are 19 batches"),
         ({"model": "conv13"}, "conv13 does not fit images of 8 x 8 x 1"),
         ({"keep": (0.5, 0.5, 0.5)}, "--keep has 3 numbers; give one, or one for each of the 2 kernels"),
