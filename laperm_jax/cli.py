@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
 from laperm_jax.lab.config import (
+    DEFAULTS,
     BenchConfig,
     ConfigError,
     DatasetName,
@@ -106,6 +107,24 @@ class UnpackCommand:
 
 
 @dataclasses.dataclass(frozen=True)
+class SampleCommand:
+    """Write text with the language model of a run."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    prompt: str = "ROMEO:"
+    """Text to continue."""
+    length: int = 500
+    """Characters to add."""
+    temperature: float = 0.8
+    """Divides the logits; 0 takes the likeliest character each time."""
+    seed: int = 0
+    """Of what is drawn."""
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ProfileCommand:
     """Look at the weight profiles of a run, before and after training, or of a file of weights."""
 
@@ -126,6 +145,7 @@ Command = (
     | DecomposeCommand
     | PackCommand
     | ProfileCommand
+    | SampleCommand
     | TraceCommand
     | UnpackCommand
 )
@@ -162,6 +182,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 return _decompose(command, console)
             case TraceCommand():
                 return _trace(command, console)
+            case SampleCommand():
+                return _sample(command, console)
             case PackCommand():
                 return _pack(command, console)
             case UnpackCommand():
@@ -178,7 +200,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def parse(args: Sequence[str]) -> Command:
-    """Parses a command line; options given override a preset.
+    """Parses a command line; options given override a preset, and the defaults of a task.
 
     Raises:
       SystemExit: with 2 for unknown options and values of the wrong type, with 0 after ``--help``.
@@ -193,16 +215,17 @@ def parse(args: Sequence[str]) -> Command:
         "profile": ProfileCommand,
         "decompose": DecomposeCommand,
         "trace": TraceCommand,
+        "sample": SampleCommand,
         "pack": PackCommand,
         "unpack": UnpackCommand,
     }
     description = "Train neural networks by reordering their random initial weights."
     command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="laperm", description=description)
-    if isinstance(command, TrainConfig) and command.preset:
-        preset = paper_preset(command.model)
+    if isinstance(command, TrainConfig) and (command.preset or command.task != "classification"):
+        default = paper_preset(command.model) if command.preset else DEFAULTS[command.task]
         if command.steps is not None and command.epochs is None:
-            preset = dataclasses.replace(preset, epochs=None)
-        command = tyro.cli(TrainConfig, args=args[args.index("train") + 1 :], prog="laperm train", default=preset)
+            default = dataclasses.replace(default, epochs=None)
+        command = tyro.cli(TrainConfig, args=args[args.index("train") + 1 :], prog="laperm train", default=default)
     return command
 
 
@@ -210,10 +233,10 @@ def _train(config: TrainConfig, console: Console) -> int:
     from laperm_jax.lab.run import train
 
     summary = train(config, console)
-    console.print(
-        f"test accuracy {summary['test_accuracy']:.2%} reconnected, {summary['test_accuracy_free']:.2%} free, of epoch "
-        f"{summary['best_epoch']}, chosen by validation"
-    )
+    score, form = ("accuracy", ".2%") if "test_accuracy" in summary else ("loss", ".5g")
+    reconnected, free = summary[f"test_{score}"], summary[f"test_{score}_free"]
+    chosen = f"of epoch {summary['best_epoch']}, chosen by validation"
+    console.print(f"test {score} {reconnected:{form}} reconnected, {free:{form}} free, {chosen}")
     if config.sync_period:
         vectors = f"{summary['exact_vectors']} of {summary['total_vectors']} weight vectors"
         console.print(f"{vectors} are exact permutations of their initial values")
@@ -317,6 +340,14 @@ def _trace(command: TraceCommand, console: Console) -> int:
     tracing.draw(traced, command.out)
     last = "the run's own, bit for bit" if traced.same else "not the run's own: this machine rounds otherwise"
     console.print(f"picture in {command.out}; the last weights in it are {last}", soft_wrap=True)
+    return 0
+
+
+def _sample(command: SampleCommand, console: Console) -> int:
+    from laperm_jax.lab import sampling
+
+    text = sampling.sample(**{field.name: getattr(command, field.name) for field in dataclasses.fields(command)})
+    console.print(text, markup=False, soft_wrap=True)
     return 0
 
 

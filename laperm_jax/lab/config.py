@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-DatasetName = Literal["digits", "mnist", "cifar10"]
-ModelName = Literal["mlp", "f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"]
+TaskName = Literal["classification", "language", "regression"]
+ImagesName = Literal["digits", "mnist", "cifar10"]
+DatasetName = Literal[ImagesName, "tiny_shakespeare", "sine", "sine2d"]
+ClassifierName = Literal["mlp", "f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"]
+ModelName = Literal[ClassifierName, "vit", "transformer", "approximator"]
 InnerName = Literal[
     "adabelief",
     "adafactor",
@@ -35,6 +38,18 @@ ScaleName = Literal["smoke", "cpu", "full"]
 SyncScheduleName = Literal["constant", "shrinking", "geometric", "learning-rate", "end"]
 
 
+DATASETS: dict[TaskName, tuple[str, ...]] = {
+    "classification": typing.get_args(ImagesName),
+    "language": ("tiny_shakespeare",),
+    "regression": ("sine", "sine2d"),
+}
+MODELS: dict[TaskName, tuple[str, ...]] = {
+    "classification": (*typing.get_args(ClassifierName), "vit"),
+    "language": ("transformer",),
+    "regression": ("approximator",),
+}
+
+
 class ConfigError(ValueError):
     """Settings that cannot be run; the message names the value and says what is allowed."""
 
@@ -49,12 +64,28 @@ class TrainConfig:
 
     preset: Literal["paper"] | None = None
     """`paper` sets everything to the model's row of the paper's notebooks; other options given override it."""
+    task: TaskName = "classification"
+    """Of images; language: the next character of a text; regression: a function of one or two variables."""
     dataset: DatasetName = "digits"
-    """Digits come with scikit-learn; the others are prepared once with `laperm data prepare NAME`."""
+    """Digits come with scikit-learn; sine and sine2d are formulas, for regression; the others are prepared once with
+    `laperm data prepare NAME`."""
     model: ModelName = "mlp"
-    """A multilayer perceptron, or a network of the paper."""
+    """A multilayer perceptron, a network of the paper, or a vision transformer; for language a transformer, for
+    regression one hidden layer whose coefficients are trained."""
     widths: tuple[int, ...] = (256, 256)
-    """Units of the hidden layers of the mlp."""
+    """Units of the hidden layers of the mlp, or of the one of the approximator."""
+    layers: int = 4
+    """Of a transformer: number of blocks."""
+    features: int = 128
+    """Of a transformer: width of the residual stream."""
+    heads: int = 4
+    """Of a transformer: attention heads in a block."""
+    context: int = 64
+    """Of a transformer for language: characters that it sees."""
+    patch: int = 4
+    """Of a vision transformer: height and width of a patch."""
+    activations: Literal["float32", "bfloat16"] = "float32"
+    """Of a transformer: what it computes in; weights are float32."""
     inner: InnerName = "adam"
     """The Optax optimiser that proposes the updates."""
     learning_rate: float = 2e-3
@@ -73,11 +104,12 @@ class TrainConfig:
     last_sync_period: int | None = None
     """Sync period at the end of the run, for --sync-schedule geometric."""
     epochs: int | None = None
-    """Passes over the training images (if neither epochs nor steps are given: 60 of digits, 10 of the others)."""
+    """Passes over the training examples (if neither epochs nor steps are given: 60 of digits, 10 of MNIST and CIFAR-10,
+    6 of the text, 200 of a function)."""
     steps: int | None = None
     """Number of updates, instead of epochs."""
     batch_size: int = 64
-    """Images in a batch."""
+    """Examples in a batch: images, pieces of text, points."""
     l2: float = 0.0
     """Factor of the squared kernels in the loss; the output layer's is left out."""
     augment: bool = False
@@ -86,8 +118,16 @@ class TrainConfig:
     """Share of weights not set to zero: one number for all kernels, or one for each (README: sparse networks)."""
     init: str = "he_uniform"
     """Initial kernels: a name as he_uniform, or name:number as normal:0.05 or shared:0.08."""
+    start: Path | None = None
+    """Folder of a finished run: begin with the initial values in the order of its weights, and with all else of it."""
+    free: tuple[str, ...] = ()
+    """Kernels left to the inner optimiser: regular expressions found in their paths, as query or output."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are: regular expressions found in their paths, as kernel or embedding."""
     permute_biases: bool = False
     """Reorder biases too, each as one vector."""
+    permute_embeddings: bool = False
+    """Reorder embeddings too, a vector for each feature."""
     reset_batchnorm: bool = False
     """Put scale and bias of BatchNorm back to 1 and 0 at every sync."""
     reestimate_batchnorm: int = 0
@@ -95,7 +135,7 @@ class TrainConfig:
     redraw: bool = False
     """Draw the initial weights again at each sync instead of keeping a sorted copy."""
     validation_size: int | None = None
-    """Training images held out to choose the model by (180 of digits, 5000 of the others)."""
+    """Training images held out to choose the model by (180 of digits, 5000 of MNIST and CIFAR-10)."""
     seed: int = 0
     """Of initial weights, data order, dropout and augmentation."""
     data_dir: Path | None = None
@@ -106,6 +146,15 @@ class TrainConfig:
     """Go on with the run in --out, bit for bit as if it had not been stopped; begin it if there is none yet."""
 
 
+DEFAULTS: dict[TaskName, TrainConfig] = {  # what the command line begins with
+    "classification": TrainConfig(),
+    "language": TrainConfig(
+        task="language", dataset="tiny_shakespeare", model="transformer", batch_size=32, init="lecun_normal"
+    ),
+    "regression": TrainConfig(
+        task="regression", dataset="sine", model="approximator", widths=(320,), batch_size=100, init="equidistant:1"
+    ),
+}
 _F1 = TrainConfig(
     preset="paper",
     dataset="mnist",
@@ -186,6 +235,11 @@ _SHARE = "greater than 0 and at most 1", lambda value: 0 < value <= 1
 Ranges = dict[str, tuple[str, Callable[[Any], bool]]]
 _ALLOWED: Ranges = {
     "widths": _AT_LEAST_ONE,
+    "layers": _AT_LEAST_ONE,
+    "features": _AT_LEAST_ONE,
+    "heads": _AT_LEAST_ONE,
+    "context": _AT_LEAST_ONE,
+    "patch": _AT_LEAST_ONE,
     "learning_rate": _POSITIVE,
     "decay_rate": _SHARE,
     "decay_epochs": _AT_LEAST_ONE,
@@ -206,6 +260,14 @@ _ALLOWED_IN_BENCH: Ranges = {
 }
 
 
+_LENGTHS: dict[DatasetName, tuple[int, int | None]] = {  # epochs, validation images
+    "digits": (60, 180),
+    "tiny_shakespeare": (6, None),
+    "sine": (200, None),
+    "sine2d": (200, None),
+}
+
+
 def check(config: TrainConfig) -> None:
     """Checks all that can be checked before the data are there.
 
@@ -213,6 +275,7 @@ def check(config: TrainConfig) -> None:
       ConfigError: naming the first setting that is wrong, its value, and what is allowed.
     """
     _check_fields(config, _ALLOWED)
+    _check_task(config)
     if config.epochs is not None and config.steps is not None:
         raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps} exclude each other; give one of them")
     if config.resume and config.out is None:
@@ -233,9 +296,26 @@ def check(config: TrainConfig) -> None:
         )
 
 
+def _check_task(config: TrainConfig) -> None:
+    """Checks that dataset, network and settings are of the task."""
+    for name, allowed in (("dataset", DATASETS[config.task]), ("model", MODELS[config.task])):
+        if (value := getattr(config, name)) not in allowed:
+            of_task = f"for --task {config.task} there are {', '.join(allowed)}"
+            raise ConfigError(f"{_option(name)} is {value}; {of_task}")
+    if config.task != "classification":
+        for name, value in {"augment": config.augment, "validation_size": config.validation_size}.items():
+            if value:
+                raise ConfigError(f"{_option(name)} is for images, and --task is {config.task}")
+    transformer = config.model in ("vit", "transformer")
+    if config.activations != "float32" and not transformer:
+        raise ConfigError(f"--activations {config.activations} is for transformers, and --model is {config.model}")
+    if config.features % config.heads and transformer:
+        raise ConfigError(f"--features is {config.features}; it must be a multiple of --heads, {config.heads}")
+
+
 def resolve(config: TrainConfig) -> TrainConfig:
     """Fills in what depends on the dataset: epochs, where neither they nor steps are given, and the validation size."""
-    epochs, validation_size = (60, 180) if config.dataset == "digits" else (10, 5_000)
+    epochs, validation_size = _LENGTHS.get(config.dataset, (10, 5_000))
     return replace(
         config,
         epochs=epochs if config.epochs is None and config.steps is None else config.epochs,
@@ -276,9 +356,9 @@ class EvaluateConfig:
 
     keras_weights: Path
     """Keras weight file (HDF5), such as the paper's authors released."""
-    model: ModelName
+    model: ClassifierName
     """The network that the file is of."""
-    dataset: DatasetName
+    dataset: ImagesName
     """The dataset whose test images to classify."""
     data_dir: Path | None = None
     """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""

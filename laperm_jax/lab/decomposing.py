@@ -14,7 +14,7 @@ from laperm_jax._paths import map_by_path
 from laperm_jax._vectors import Axes, from_vectors, weight_vectors
 from laperm_jax.decomposition import Decomposition, decompose
 from laperm_jax.lab import data, run_folder
-from laperm_jax.lab.config import TrainConfig, resolve
+from laperm_jax.lab.config import resolve
 from laperm_jax.lab.training import Trainer
 from laperm_jax.lab.weights import Weights, to_numpy
 
@@ -57,9 +57,12 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
     Raises:
       ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
     """
-    config, final = run_folder.read_config(run), run_folder.read_weights(run)
+    config, final = resolve(run_folder.read_config(run)), run_folder.read_weights(run)
     dataset = data.load(config.dataset, data_dir)
-    trainer = Trainer(_evaluated(config, final, len(dataset.train)), dataset)
+    trainer = Trainer(config, dataset)
+    if any(path.endswith("/mean") for path in final):  # of BatchNorm
+        batches = min(_BATCHES, trainer.steps_per_epoch)
+        trainer = Trainer(replace(config, reestimate_batchnorm=batches), dataset)
     initial = to_numpy(trainer.initial_params)
     shares, parts, scaled = {}, {}, {}
     for path, axes in trainer.kernel_axes.items():
@@ -81,7 +84,7 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
         "D0 normal, D2 removed": lambda path: _without_residual(_with_normal_values(parts[path])),
     }
     accuracies = {
-        name: _accuracy(trainer, final, {path: replaced(path) for path in parts})
+        name: _score(trainer, final, {path: replaced(path) for path in parts})
         for name, replaced in replacements.items()
     }
     return Decomposed(shares, accuracies)
@@ -108,16 +111,7 @@ def tables(decomposed: Decomposed) -> list[Table]:
     return [shares, accuracies]
 
 
-def _evaluated(config: TrainConfig, final: Weights, images: int) -> TrainConfig:
-    """Settings that evaluate the run's network as it is, and measure BatchNorm where it has any."""
-    config = resolve(config)
-    if not any(path.endswith("/mean") for path in final):
-        return config
-    batches = (images - (config.validation_size or 0)) // config.batch_size
-    return replace(config, reestimate_batchnorm=min(_BATCHES, batches))
-
-
-def _accuracy(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:
+def _score(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:
     state = trainer.init_state()
 
     def replaced(path: str, leaf: jax.Array) -> np.ndarray:

@@ -49,7 +49,7 @@ def evaluate(config: EvaluateConfig) -> tuple[float, dict[str, Counts]]:
     """
     check_evaluate(config)
     settings = TrainConfig(model=config.model, dataset=config.dataset, data_dir=config.data_dir, permute_biases=True)
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.load_images(config.dataset, config.data_dir)
     trainer = Trainer(resolve(settings), dataset)
     weights = keras_weights.load(config.keras_weights, config.model, dataset.test.images.shape[1:])
     state = trainer.init_state()

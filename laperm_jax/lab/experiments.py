@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
+from laperm_jax.lab import past_classification
 from laperm_jax.lab.config import PAPER, ScaleName, TrainConfig
-from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results, Settings, Verdict
+from laperm_jax.lab.grid import INNER_ALONE, Claim, Experiment, Judgement, Results, Settings, graded
 
 Networks = Mapping[ScaleName, Mapping[str, TrainConfig]]
 
@@ -22,7 +23,6 @@ _CIFAR = {"epochs": None, "augment": False, "schedule": "cosine", "sync_period":
 _CONV2 = replace(PAPER["conv2"], steps=500, **_CIFAR)  # type: ignore[arg-type]
 _CONV4 = replace(PAPER["conv4"], steps=400, **_CIFAR)  # type: ignore[arg-type]
 
-_ALONE = {"sync_period": None, "sync_schedule": "constant", "last_sync_period": None}
 _MLP_OR_CONV4: Networks = {"smoke": {"mlp": _DIGITS}, "cpu": {"mlp": _MLP}, "full": {"conv4": PAPER["conv4"]}}
 
 
@@ -31,13 +31,8 @@ def _and_inner_alone(variants: Mapping[str, Settings]) -> dict[str, Settings]:
     return {
         f"{name}{suffix}": {**settings, **more}
         for name, settings in variants.items()
-        for suffix, more in {"": {}, ", inner alone": _ALONE}.items()
+        for suffix, more in {"": {}, ", inner alone": INNER_ALONE}.items()
     }
-
-
-def _graded(good: bool, fair: bool, measured: str) -> Judgement:
-    verdict: Verdict = "reproduced" if good else "partly reproduced" if fair else "not reproduced"
-    return Judgement(verdict, measured)
 
 
 def _points(difference: float) -> str:
@@ -54,7 +49,7 @@ def _as_good_as_inner(results: Results) -> Judgement | None:
     gaps = {name: results.mean(name, "LaPerm") - results.mean(name, "inner alone") for name in results.networks}
     text = "; ".join(f"{name} {_points(gap)}" for name, gap in gaps.items())
     near = [gap >= -0.005 for gap in gaps.values()]
-    return _graded(all(near), any(near), text)
+    return graded(all(near), any(near), text)
 
 
 def _published(model: str, accuracy: float) -> Claim:
@@ -62,7 +57,7 @@ def _published(model: str, accuracy: float) -> Claim:
         mean = results.mean(model, "LaPerm")
         if results.scale != "full" or np.isnan(mean):
             return None
-        return _graded(mean >= accuracy - 0.005, mean >= accuracy - 0.02, f"{mean:.2%}")
+        return graded(mean >= accuracy - 0.005, mean >= accuracy - 0.02, f"{mean:.2%}")
 
     return Claim(
         f"{model} reaches {accuracy:.2%}",
@@ -78,7 +73,7 @@ DENSE = Experiment(
     title="Dense networks",
     question="Is reordering the initial weights as good as training them freely?",
     networks=_dense_networks(),
-    variants={"LaPerm": {}, "inner alone": _ALONE},
+    variants={"LaPerm": {}, "inner alone": INNER_ALONE},
     claims=(
         Claim(
             "LaPerm is as accurate as its inner optimiser alone",
@@ -112,7 +107,7 @@ def _monotone(results: Results) -> Judgement | None:
         correlations[network] = float(spearmanr(periods, means).statistic) if len(set(means)) > 1 else 0.0
     strong = [abs(value) >= 0.9 for value in correlations.values()]
     text = "; ".join(f"{name}: rank correlation {value:+.2f}" for name, value in correlations.items())
-    return _graded(all(strong), any(strong), text)
+    return graded(all(strong), any(strong), text)
 
 
 def _closed_gap(results: Results) -> Judgement | None:
@@ -128,7 +123,7 @@ def _closed_gap(results: Results) -> Judgement | None:
     if np.isnan(constant + decayed):
         return None
     text = f"largest gap {_points(constant)} constant, {_points(decayed)} decayed"
-    return _graded(decayed <= constant / 4, decayed < constant, text)
+    return graded(decayed <= constant / 4, decayed < constant, text)
 
 
 SYNC_PERIOD = Experiment(
@@ -172,7 +167,7 @@ def _single_sync(results: Results) -> Judgement | None:
     text = "; ".join(f"{name}: {once:.1%} against {often:.1%}" for name, (once, often) in pairs.items())
     conv4 = next((pair for name, pair in pairs.items() if name.startswith("conv4")), (1.0, 0.0))
     good = conv4[0] <= 0.2 and conv4[1] >= conv4[0] + 0.2
-    return _graded(good, all(once <= often - 0.05 for once, often in pairs.values()), text)
+    return graded(good, all(once <= often - 0.05 for once, often in pairs.values()), text)
 
 
 SINGLE_SYNC = Experiment(
@@ -203,14 +198,14 @@ _KEEPS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.05, 0.01)
 def _pruned(results: Results) -> Judgement | None:
     losses = {name: results.mean(name, "keep 30 %") - results.mean(name, "keep 100 %") for name in results.networks}
     text = "; ".join(f"{name} {_points(loss)}" for name, loss in losses.items())
-    return _graded(all(loss >= -0.02 for loss in losses.values()), all(loss >= -0.05 for loss in losses.values()), text)
+    return graded(all(loss >= -0.02 for loss in losses.values()), all(loss >= -0.05 for loss in losses.values()), text)
 
 
 def _high_sparsity(results: Results) -> Judgement | None:
     accuracies = {(name, keep): results.mean(name, f"keep {keep} %") for name in results.networks for keep in (5, 1)}
     text = "; ".join(f"{name} with {keep} %: {accuracy:.1%}" for (name, keep), accuracy in accuracies.items())
     learnt = [accuracy > 0.2 for accuracy in accuracies.values()]
-    return _graded(all(learnt), any(learnt), text)
+    return graded(all(learnt), any(learnt), text)
 
 
 SPARSITY = Experiment(
@@ -255,7 +250,7 @@ def _reaches(network: str, variant: str, fair: float, good: float) -> Callable[[
         if not values.size:
             return None
         text = f"{values.mean():.2%}, best seed {values.max():.2%}"
-        return _graded(values.mean() >= good, values.mean() >= fair, text)
+        return graded(values.mean() >= good, values.mean() >= fair, text)
 
     return judge
 
@@ -302,7 +297,7 @@ def _reset_costs(results: Results) -> Judgement | None:
     losses = {name: results.mean(name, "reset") - results.mean(name, "never reset") for name in results.networks}
     text = "; ".join(f"{name} {_points(loss)}" for name, loss in losses.items())
     good = all(-0.02 <= loss <= -0.003 for loss in losses.values())
-    return _graded(good, all(loss < 0 for loss in losses.values()), text)
+    return graded(good, all(loss < 0 for loss in losses.values()), text)
 
 
 GAMMA_BETA_RESET = Experiment(
@@ -353,7 +348,7 @@ def _keeps_profiles(results: Results) -> Judgement | None:
     after = {key[1].split(",")[0]: results.mean(*key, "profile_similarity_free") for key in trained}
     lowest = min(after, key=lambda name: after[name])
     share = np.mean([value >= 0.95 for value in after.values()])
-    return _graded(bool(share == 1), bool(share >= 0.5), f"lowest similarity {after[lowest]:.3f} ({lowest})")
+    return graded(bool(share == 1), bool(share >= 0.5), f"lowest similarity {after[lowest]:.3f} ({lowest})")
 
 
 def _any_init(results: Results) -> Judgement | None:
@@ -363,7 +358,7 @@ def _any_init(results: Results) -> Judgement | None:
         if (network, f"{variant}, inner alone") in results.runs
     ]
     near = [gap >= -0.01 for gap in gaps]
-    return _graded(all(near), any(near), f"{sum(near)} of {len(near)} within a point; worst {_points(min(gaps))}")
+    return graded(all(near), any(near), f"{sum(near)} of {len(near)} within a point; worst {_points(min(gaps))}")
 
 
 INITIALISATIONS = Experiment(
@@ -415,7 +410,7 @@ def _any_inner(results: Results) -> Judgement | None:
     }
     near = [gap >= -0.01 for gap in gaps.values()]
     text = "; ".join(f"{inner} {_points(gap)}" for inner, gap in gaps.items())
-    return _graded(all(near), sum(near) >= len(near) / 2, text)
+    return graded(all(near), sum(near) >= len(near) / 2, text)
 
 
 INNER_OPTIMISERS = Experiment(
@@ -471,7 +466,7 @@ def _beats_constant(results: Results) -> Judgement | None:
     text = f"{winner}: " + "; ".join(
         f"{network} {_points(gain)}" for network, gain in zip(best, gains[winner], strict=True)
     )
-    return _graded(won >= 3, won >= 1, text)
+    return graded(won >= 3, won >= 1, text)
 
 
 SCHEDULES = Experiment(
@@ -514,7 +509,7 @@ def _cheap(results: Results) -> Judgement | None:
         for network in results.networks
     }
     text = "; ".join(f"{name} {share:+.1%}" for name, share in shares.items())
-    return _graded(
+    return graded(
         all(share <= 0.02 for share in shares.values()), all(share <= 0.05 for share in shares.values()), text
     )
 
@@ -528,7 +523,7 @@ SYNC_COST = Experiment(
         "cpu": {"mlp": replace(_MLP, epochs=3), "conv7, 300 steps": replace(_CONV7, epochs=None, steps=300)},
         "full": {"conv13": replace(PAPER["conv13"], epochs=1)},
     },
-    variants={"no sync": _ALONE, **{f"k = {k}": {"sync_period": k} for k in (1, 5, 20, 100, 1000)}},
+    variants={"no sync": INNER_ALONE, **{f"k = {k}": {"sync_period": k} for k in (1, 5, 20, 100, 1000)}},
     seeds={"smoke": 1, "cpu": 2, "full": 1},
     claims=(
         Claim(
@@ -556,4 +551,4 @@ EXPERIMENTS = {
         SCHEDULES,
         SYNC_COST,
     )
-}
+} | past_classification.EXPERIMENTS

@@ -18,8 +18,11 @@ from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, resolve
 from laperm_jax.lab.run import Summary, train_seeds
 from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY, differing_settings
 
-Settings = Mapping[str, Any]  # fields of TrainConfig
+Settings = Mapping[str, Any]  # fields of TrainConfig; of start, the name of the variant whose weights to begin with
 Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
+
+
+INNER_ALONE: Settings = {"sync_period": None, "sync_schedule": "constant", "last_sync_period": None}
 
 
 class Judgement(NamedTuple):
@@ -27,6 +30,12 @@ class Judgement(NamedTuple):
 
     verdict: Verdict
     measured: str
+
+
+def graded(good: bool, fair: bool, measured: str) -> Judgement:
+    """What a criterion, and one that asks for less, say about what was measured."""
+    verdict: Verdict = "reproduced" if good else "partly reproduced" if fair else "not reproduced"
+    return Judgement(verdict, measured)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Experiment:
       networks: for each scale, name of a network to its settings.
       variants: name to settings that replace those of the network; or a function from a network's name to these.
       claims: what it answers.
-      x: a setting to draw accuracies against; without it they stand beside the names of the variants.
+      x: a setting to draw scores against; without it they stand beside the names of the variants.
       curves: whether to draw training curves as well.
       metrics: further entries of ``summary.json`` for the table, with their titles.
       seeds: for each scale, number of seeds.
@@ -81,11 +90,14 @@ class Experiment:
             for network, config in self.networks[scale].items():
                 variants = self.variants(network) if callable(self.variants) else self.variants
                 for variant, settings in variants.items():
-                    yield Cell(network, variant, replace(config, preset=None, seed=seed, **settings))
+                    made = replace(config, preset=None, seed=seed, **settings)
+                    if made.start:
+                        made = replace(made, start=Cell(network, str(made.start), made).folder)
+                    yield Cell(network, variant, made)
 
 
 class Cell(NamedTuple):
-    """One run of a grid."""
+    """One run of a grid; its ``config.start``, if any, is a folder below that of the experiment, as ``folder`` is."""
 
     network: str
     variant: str
@@ -105,6 +117,7 @@ class Results:
       runs: ``(network, variant)`` to the summaries of its seeds, in the order of the grid.
       curves: the same to the records of ``metrics.jsonl``.
       configs: the same to the settings of one run.
+      score: name of what the runs are judged by, ``accuracy`` or ``loss``.
     """
 
     def __init__(self, experiment: Experiment, scale: ScaleName, folder: Path):
@@ -120,17 +133,20 @@ class Results:
                     [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
                 )
                 self.configs[key] = json.loads((run / CONFIG).read_text())
+        summaries = [summary for runs in self.runs.values() for summary in runs]
+        self.score = "loss" if any("test_loss" in summary for summary in summaries) else "accuracy"
 
     @property
     def networks(self) -> list[str]:
         """Names of the networks with results."""
         return list(dict.fromkeys(network for network, _ in self.runs))
 
-    def values(self, network: str, variant: str, metric: str = "test_accuracy") -> np.ndarray:
-        """An entry of the summaries of all seeds; empty without results."""
+    def values(self, network: str, variant: str, metric: str | None = None) -> np.ndarray:
+        """An entry of the summaries of all seeds, the test score if None; empty without results."""
+        metric = metric or f"test_{self.score}"
         return np.array([summary[metric] for summary in self.runs.get((network, variant), [])], np.float64)
 
-    def mean(self, network: str, variant: str, metric: str = "test_accuracy") -> float:
+    def mean(self, network: str, variant: str, metric: str | None = None) -> float:
         """The mean over the seeds; NaN without results."""
         values = self.values(network, variant, metric)
         return float(values.mean()) if values.size else float("nan")
@@ -165,33 +181,34 @@ def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, 
             name = f"{group[0].network}, {group[0].variant}, seed {', '.join(str(cell.config.seed) for cell in group)}"
             progress.reset(bar, description=name)
             show = lambda step, total: progress.update(bar, completed=step, total=total)
-            accuracies = _make(group, out, show)
-            if accuracies is None:
+            scores = _make(group, out, show)
+            if scores is None:
                 return False
             progress.advance(grid, len(group))
-            listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
-            console.print(f"{name}: {listed} reconnected", soft_wrap=True)
+            console.print(f"{name}: {', '.join(scores)} reconnected", soft_wrap=True)
     return True
 
 
 def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
     """Cells to be run together: the seeds of a variant, where the device gains by it.
 
-    On a CPU, networks without convolutions do.
+    On a CPU, small networks without convolutions do.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         config = cell.config
-        alone = config.redraw or (jax.default_backend() == "cpu" and config.model not in ("mlp", "f1", "f2"))
+        slow = jax.default_backend() == "cpu" and config.model not in ("mlp", "f1", "f2", "approximator")
+        alone = config.redraw or config.start or slow
         groups.setdefault((cell.network, cell.variant, config.seed if alone else None), []).append(cell)
     yield from groups.values()
 
 
-def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> list[float] | None:
-    """Makes the runs of some cells, together, and returns their test accuracies; None if it was interrupted."""
+def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> list[str] | None:
+    """Makes the runs of some cells, together, and returns their test scores; None if it was interrupted."""
     folders = [out / cell.folder for cell in cells]
     partial = [folder.with_name(folder.name + ".partial") for folder in folders]
-    configs = [replace(cell.config, out=path, resume=True) for cell, path in zip(cells, partial, strict=True)]
+    begun = lambda config: replace(config, start=out / config.start if config.start else None, resume=True)
+    configs = [replace(begun(cell.config), out=path) for cell, path in zip(cells, partial, strict=True)]
     summaries = train_seeds(configs, on_progress=show)
     status = summaries[0]["status"]
     if status == "interrupted":
@@ -199,16 +216,19 @@ def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> lis
     if status == "diverged" and len(cells) > 1:  # one of them has; which, they tell alone
         for path in partial:
             shutil.rmtree(path)
-        accuracies = []
+        scores = []
         for cell in cells:
             made = _make([cell], out, show)
             if made is None:
                 return None
-            accuracies += made
-        return accuracies
+            scores += made
+        return scores
     for path, folder in zip(partial, folders, strict=True):
         path.rename(folder)
-    return [summary["test_accuracy"] for summary in summaries]
+    return [
+        f"{summary['test_accuracy']:.2%}" if "test_accuracy" in summary else f"{summary['test_loss']:.4g}"
+        for summary in summaries
+    ]
 
 
 def _is_finished(folder: Path, config: TrainConfig) -> bool:

@@ -1,7 +1,9 @@
 """Inner optimisers, learning-rate schedules and sync schedules by name."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import optax
 
 from laperm_jax import at_steps, every, growing, shrinking, with_learning_rate
@@ -29,6 +31,16 @@ INNER: dict[InnerName, Callable[[optax.Schedule], optax.GradientTransformation]]
     "sgd": optax.sgd,
     "yogi": optax.yogi,
 }
+
+
+def inner(name: InnerName, schedule: optax.Schedule, frozen: Any) -> optax.GradientTransformation:
+    """The inner optimiser, and no updates where the tree of bools says frozen."""
+    optimizer = INNER[name](schedule)
+    return (
+        optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
+        if any(jax.tree.leaves(frozen))
+        else optimizer
+    )
 
 
 def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:

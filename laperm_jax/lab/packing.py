@@ -12,8 +12,8 @@ from jax.nn.initializers import Initializer
 from laperm_jax import codec, flax_fan_in
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.initializers import Recipe
-from laperm_jax.lab import data, initialization, models, run_folder, weights
-from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig
+from laperm_jax.lab import data, initialization, networks, run_folder, weights
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, resolve
 from laperm_jax.lab.training import split_seed
 
 _FILE_SHA256 = "sha256 of weights.safetensors"
@@ -97,7 +97,7 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
       ('he_uniform', 0.5, (32, 10))
     """
     init_key, _, _ = split_seed(config.seed)
-    shape = data.IMAGE_SHAPES[config.dataset]
+    config = resolve(config)
 
     @jax.jit
     def build(key: jax.Array) -> tuple[dict[int, jax.Array], dict[str, jax.Array]]:
@@ -111,7 +111,7 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
 
             return init
 
-        model = models.build(config.model, shape, widths=config.widths, kernel_init=numbered, rngs=nnx.Rngs(key))
+        model = networks.build(config, *data.shapes(config), numbered, nnx.Rngs(key))
         params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
         return keys, {path: leaf.ravel()[0] for path, leaf in params.items() if flax_fan_in(path, leaf)}
 

@@ -22,11 +22,13 @@ from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig, check, goodness, resolve
 from laperm_jax.lab.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
+from laperm_jax.lab.sampling import continue_text
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
 Summary = dict[str, Any]
 
+_SAMPLE = 400  # characters that a language model writes at the end of a run
 _FROZEN = 0.9  # share of weights that cannot move
 _LARGE_GAP = 0.05  # in the score of free weights and of reconnected ones: an accuracy, or nats
 
@@ -153,12 +155,18 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
         "train_seconds": seconds,
         "compile_seconds": loop.compile_seconds / loop.seeds,
         "examples_per_second": loop.step * config.batch_size / max(seconds, 1e-9),
+        **_of_text(config, trainer, best),
         **environment(),
     }
     if folder:
         batch_stats = weights.to_numpy(best.batch_stats)
         folder.finish(summary, initial=initial, free=free, final=final | batch_stats, axes=trainer.axes)
     return summary
+
+
+def _of_text(config: TrainConfig, trainer: Trainer, best: Snapshot) -> Summary:
+    """What a language model writes."""
+    return {"sample": continue_text(trainer, best.params, length=_SAMPLE)} if config.task == "language" else {}
 
 
 def environment() -> Summary:

@@ -21,7 +21,7 @@ from laperm_jax.lab.loop import Checkpoint
 from laperm_jax.lab.training import TrainState
 from laperm_jax.lab.weights import Weights
 
-CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", "weights.safetensors"
+CONFIG, METRICS, SUMMARY, WEIGHTS = "config.json", "metrics.jsonl", "summary.json", weights.FILE
 CURVES, PROFILES, EVENTS, CHECKPOINTS = "curves.png", "profiles.png", "events", "checkpoints"
 
 
@@ -259,7 +259,9 @@ def _differing(settings: dict[str, Any], config: TrainConfig) -> list[str]:
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """All that says what is computed: neither places, which are another machine's business, nor ``resume``."""
-    return {name: value for name, value in as_json(config).items() if name not in ("out", "data_dir", "resume")}
+    return {
+        name: value for name, value in as_json(config).items() if name not in ("out", "data_dir", "start", "resume")
+    }
 
 
 def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:

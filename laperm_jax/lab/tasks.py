@@ -10,7 +10,7 @@ import optax
 
 from laperm_jax.lab import augmentation
 from laperm_jax.lab.config import ConfigError, TrainConfig
-from laperm_jax.lab.data import Dataset, Split, hold_out
+from laperm_jax.lab.data import AnyDataset, Dataset, Function, Split, Text, hold_out
 
 Shape = tuple[int, ...]
 
@@ -124,6 +124,105 @@ class Classification(Task):
     def measure(self, outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Counts the images classified right."""
         return jnp.sum(outputs.argmax(axis=-1) == targets), jnp.sum(targets >= 0)
+
+
+class Language(Task):
+    """Pieces of a text, and each of their next characters; loss and score are the cross-entropy in nats a character.
+
+    An epoch goes through pieces that lie side by side in the text, from a place that is drawn anew for each epoch. All
+    characters of the validation and of the test text but their first are predicted, each from those before it in its
+    piece.
+
+    Args:
+      config: settings, checked and resolved.
+      text: the data.
+
+    Raises:
+      ConfigError: if the text is too short.
+    """
+
+    score = "loss"
+
+    def __init__(self, config: TrainConfig, text: Text):
+        self._context = context = config.context
+        self.examples = len(text.train) // context - 1
+        if self.examples < 1:
+            raise ConfigError(
+                f"--context is {context}; there are {len(text.train):,} characters to train on, and two "
+                "pieces are needed"
+            )
+        self.vocabulary = text.vocabulary
+        self.input_shape, self.outputs = (context,), len(text.vocabulary)
+        self.train = jnp.asarray(text.train, jnp.int32)
+        self.validation, self.test = _pieces(text.validation, context), _pieces(text.test, context)
+
+    def order(self, key: jax.Array) -> jax.Array:
+        """Where the pieces of an epoch begin."""
+        order_key, start_key = jax.random.split(key)
+        start = jax.random.randint(start_key, (), 0, self._context)
+        return start + self._context * jax.random.permutation(order_key, self.examples)
+
+    def take(self, train: jax.Array, order: jax.Array) -> Batch:
+        """Pieces of the training text, int32 ``(n, context)``."""
+        pieces = train[order[:, None] + jnp.arange(self._context + 1)]
+        return Batch(pieces[:, :-1], pieces[:, 1:])
+
+    def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Cross-entropy of logits ``(batch, context, vocabulary)``."""
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+
+    def measure(self, outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Sums the cross-entropy over characters."""
+        counts = targets >= 0
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, jnp.where(counts, targets, 0))
+        return jnp.sum(losses, where=counts), jnp.sum(counts)
+
+
+class Regression(Task):
+    """Points and values of a function; loss and score are the mean squared error."""
+
+    score = "loss"
+
+    def __init__(self, function: Function):
+        as_batch = lambda points: Batch(jnp.asarray(points.x), jnp.asarray(points.y))
+        self.train, self.validation, self.test = map(as_batch, (function.train, function.validation, function.test))
+        self.examples, self.input_shape, self.outputs = len(function.train.x), function.train.x.shape[1:], 1
+
+    def format_score(self, score: float) -> str:
+        """A mean squared error, which may be small."""
+        return f"{score:.3e}"
+
+    def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        """Mean squared error."""
+        return jnp.mean(jnp.square(outputs - targets))
+
+    def measure(self, outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Sums squared errors."""
+        return jnp.sum(jnp.square(outputs - targets)), jnp.int32(targets.size)
+
+
+def make(config: TrainConfig, dataset: AnyDataset) -> Task:
+    """The task of a run.
+
+    Raises:
+      ConfigError: if settings and data do not fit together.
+    """
+    match dataset:
+        case Dataset():
+            return Classification(config, dataset)
+        case Text():
+            return Language(config, dataset)
+        case Function():
+            return Regression(dataset)
+
+
+def _pieces(tokens: np.ndarray, context: int) -> Batch:
+    """All of a text but its first character as targets, -1 after its end; in whole batches."""
+    size = context * _EVALUATION_BATCH
+    count = -(-(len(tokens) - 1) // size) * size
+    fill = lambda array, value: np.pad(array.astype(np.int32), (0, count - len(array)), constant_values=value)
+    inputs, targets = fill(tokens[:-1], 0), fill(tokens[1:], -1)
+    return Batch(*(jnp.asarray(array.reshape(-1, context)) for array in (inputs, targets)))
 
 
 def _whole_batches(split: Split) -> Batch:

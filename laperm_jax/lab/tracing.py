@@ -57,8 +57,8 @@ def trace(
     config, final, summary = run_folder.read_config(run), run_folder.read_weights(run), run_folder.read_summary(run)
     if summary is None:
         raise ConfigError(f"{run} has not come to its end; go on with it by --resume")
-    dataset = data.load(config.dataset, data_dir)
-    trainer = Trainer(resolve(config), dataset)
+    config = resolve(config)
+    trainer = Trainer(config, data.load(config.dataset, data_dir))
     layer = layer or next(iter(trainer.kernel_axes))
     if layer not in trainer.kernel_axes:
         raise ConfigError(f"there is no layer {layer}; there are {', '.join(trainer.kernel_axes)}")
@@ -68,7 +68,7 @@ def trace(
     for state in _replay(trainer, steps):
         params = trainer.reconnected_params(state.opt_state, state.params)
         kernels.append(np.array(leaves_by_path(params)[layer]))
-    image, shape = dataset.test.images.shape[1:], tuple(final[layer].shape[axis] for axis in axes)
+    image, shape = trainer.task.input_shape, tuple(final[layer].shape[axis] for axis in axes)
     return Trace(
         layer,
         steps,

@@ -1,8 +1,10 @@
 """The training itself: pure functions of a state, compiled once, over data that sit on the device."""
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,14 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, sort_vectors
-from laperm_jax._paths import leaves_by_path
+from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, reconnect, sort_vectors
+from laperm_jax._paths import leaves_by_path, map_by_path
 from laperm_jax._vectors import Axes, vector_axes
 from laperm_jax.diagnostics import SyncMetrics, sync_metrics
-from laperm_jax.lab import initialization, models, optimizers
+from laperm_jax.lab import models, networks, optimizers, tasks, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig
-from laperm_jax.lab.data import Dataset
-from laperm_jax.lab.tasks import Batch, Classification, Shape, Task
+from laperm_jax.lab.data import AnyDataset
+from laperm_jax.lab.tasks import Batch
 
 Tree = dict[str, Any]
 
@@ -45,6 +47,7 @@ class Trainer:
 
     Attributes:
       task: what is learnt.
+      graph: structure of the network, as ``nnx.graphdef`` gives it.
       train, validation, test: the data, as the task has them.
       steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
       initial_params: parameters before training.
@@ -62,27 +65,31 @@ class Trainer:
       ConfigError: if settings, network and data do not fit together.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset):
-        self.task: Task = Classification(config, dataset)
+    def __init__(self, config: TrainConfig, dataset: AnyDataset):
+        self.task = tasks.make(config, dataset)
         _check_sizes(config, self.task.examples)
         self.config = config
         self.train, self.validation, self.test = self.task.train, self.task.validation, self.task.test
         self.steps_per_epoch = self.task.examples // config.batch_size
         self.total_steps = config.steps or self.steps_per_epoch * (config.epochs or 0)
 
-        make = _model_maker(config, self.task.input_shape)
+        make = networks.maker(config, self.task.input_shape, self.task.outputs)
         self._make = nnx.jit(make)
-        self._graph = self._begin(config.seed)
+        self.graph = self._begin(config.seed)
         params, batch_stats = self.initial_params, self._initial_batch_stats
         if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
         self.kernel_axes = vector_axes(flax_fan_in, params)
-        self.axes = _treated_axes(params, config.permute_biases) if config.sync_period else {}
+        frozen = _matching(params, config.freeze, "--freeze")
+        free = _matching(params, config.free, "--free")
+        self.axes = _treated_axes(config, params, frozen | free)
+        if config.start:
+            self._take_over(config.start)
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
         self.sync_schedule = optimizers.sync_schedule(config, self.total_steps, self.learning_rate)
         self.optimizer = laperm(
-            optimizers.INNER[config.inner](self.learning_rate),
+            optimizers.inner(config.inner, self.learning_rate, map_by_path(lambda path, _: path in frozen, params)),
             self.sync_schedule,
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,
@@ -105,8 +112,24 @@ class Trainer:
         )
         return nnx.graphdef(model)
 
+    def _take_over(self, run: Path) -> None:
+        """Places the initial values by the ranks of a run's final weights, and takes all that is not reordered."""
+        found = weights.load(run / weights.FILE)
+
+        def replaced(path: str, leaf: jax.Array) -> jax.Array:
+            if path not in found or found[path].shape != leaf.shape:
+                raise ConfigError(f"--start {run} is a run of another network: it has no {path} of shape {leaf.shape}")
+            if path not in self.axes:
+                return jnp.asarray(found[path])
+            axes = self.axes[path]
+            return reconnect(jnp.asarray(found[path]), sort_vectors(leaf, axes), axes)
+
+        self.initial_params, self._initial_batch_stats = (
+            map_by_path(replaced, tree) for tree in (self.initial_params, self._initial_batch_stats)
+        )
+
     def with_seed(self, seed: int) -> "Trainer":
-        """The same training of another seed; data and compiled functions are shared. Not for ``redraw``."""
+        """The same training of another seed; data and compiled functions are shared. Not for ``redraw``, ``start``."""
         other = copy.copy(self)
         other.config = replace(self.config, seed=seed)
         other._begin(seed)
@@ -190,7 +213,7 @@ class Trainer:
         inputs = self.task.augment(batch.inputs, augment_key)
 
         def loss_fn(params: Tree) -> tuple[jax.Array, Tree]:
-            model = nnx.merge(self._graph, params, state.batch_stats)
+            model = nnx.merge(self.graph, params, state.batch_stats)
             outputs = model(self.task.preprocess(inputs), nnx.Rngs(dropout_key))
             loss = self.task.loss(outputs, batch.targets)
             if self.config.l2:
@@ -202,7 +225,7 @@ class Trainer:
         return TrainState(params, batch_stats, opt_state, state.update_key, state.last_sync), loss
 
     def _measure_batches(self, params: Tree, batch_stats: Tree, data: Batch) -> tuple[jax.Array, jax.Array]:
-        model = nnx.merge(self._graph, params, batch_stats)
+        model = nnx.merge(self.graph, params, batch_stats)
         model = nnx.with_attributes(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
 
         def measure(batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -215,7 +238,7 @@ class Trainer:
 
     def _measure_batch_stats(self, params: Tree, batch_stats: Tree, data: Any, order_key: jax.Array) -> Tree:
         def measure(batch: jax.Array) -> Tree:
-            model = nnx.merge(self._graph, params, batch_stats)
+            model = nnx.merge(self.graph, params, batch_stats)
             model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
             model = nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0)
             model(self.task.preprocess(self.task.take(data, batch).inputs))
@@ -309,29 +332,31 @@ def _check_sizes(config: TrainConfig, examples: int) -> None:
         raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
 
 
-def _model_maker(config: TrainConfig, image_shape: Shape) -> Callable[[jax.Array], nnx.Module]:
-    """Returns a function that makes the network from a PRNG key."""
-    try:
-        kernels = models.count_kernels(config.model, image_shape, config.widths)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    recipes = initialization.kernel_recipes(config.init, config.keep, kernels)
-    return lambda key: models.build(
-        config.model,
-        image_shape,
-        widths=config.widths,
-        kernel_init=lambda number: recipes[number].make(),
-        rngs=nnx.Rngs(key),
-    )
-
-
-def _treated_axes(params: Tree, permute_biases: bool) -> dict[str, Axes]:
-    """Every kernel; and biases too, where asked for, but those of normalisation layers."""
+def _treated_axes(config: TrainConfig, params: Tree, others: set[str]) -> dict[str, Axes]:
+    """Every kernel but those of other paths; where asked for, also biases that are not of normalisation, embeddings."""
+    if config.sync_period is None:
+        return {}
     axes = vector_axes(flax_fan_in, params)
-    if permute_biases:
-        norm_leaves = norm_reset(params)
-        axes |= {path: (0,) for path in leaves_by_path(params) if path.endswith("bias") and path not in norm_leaves}
-    return axes
+    norm_leaves = norm_reset(params)
+    for path in leaves_by_path(params):
+        bias = path.endswith("bias") and path not in norm_leaves
+        if (config.permute_biases and bias) or (config.permute_embeddings and path.endswith("embedding")):
+            axes[path] = (0,)
+    return {path: of_leaf for path, of_leaf in axes.items() if path not in others}
+
+
+def _matching(params: Tree, patterns: Sequence[str], option: str) -> set[str]:
+    """Paths that a regular expression is found in."""
+    paths, found = list(leaves_by_path(params)), set()
+    for pattern in patterns:
+        try:
+            matches = {path for path in paths if re.search(pattern, path)}
+        except re.error as error:
+            raise ConfigError(f"{option} {pattern} is no regular expression: {error}") from None
+        if not matches:
+            raise ConfigError(f"{option} {pattern} is found in no path; there are {', '.join(paths)}")
+        found |= matches
+    return found
 
 
 def _squared_kernels(params: Tree) -> jax.Array:

@@ -16,6 +16,8 @@ from laperm_jax.lab.config import ConfigError
 
 Weights = dict[str, np.ndarray]
 
+FILE = "weights.safetensors"  # in the folder of a run
+
 
 def to_numpy(tree: Any) -> Weights:
     """Copies a tree of arrays to the host, as ``{path: array}``."""
