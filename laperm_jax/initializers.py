@@ -99,6 +99,42 @@ def equidistant(limit: float) -> Initializer:
     return init
 
 
+def levels(number: float) -> Initializer:
+    """Gives each weight vector a few evenly spaced values, each as often as the others, in random order.
+
+    The values lie symmetrically around zero and have the variance of He's initialisation, 2 / fan-in; two levels are
+    one magnitude with both signs. For hardware whose weights are fixed to few values.
+
+    Args:
+      number: how many values, 2 or more, a whole number.
+
+    Returns:
+      An initializer of kernels whose last axis numbers the output units.
+
+    Raises:
+      ValueError: for a number that is not whole, or less than 2.
+
+    Example:
+      >>> import jax
+      >>> from laperm_jax.initializers import levels
+      >>> kernel = levels(2)(jax.random.key(0), (8, 3))
+      >>> jax.numpy.sort(kernel, axis=0)[:, 0].tolist()
+      [-0.5, -0.5, -0.5, -0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+    if number != int(number) or number < 2:
+        raise ValueError(f"the number of levels must be a whole one, 2 or more, not {number}")
+
+    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        fan_in, vectors = math.prod(shape[:-1]), shape[-1]
+        ascending = np.linspace(-1, 1, int(number))[np.arange(fan_in) * int(number) // fan_in]
+        column = jnp.asarray(ascending / ascending.std() * (2 / fan_in) ** 0.5, dtype)
+        values = jnp.broadcast_to(column[:, None], (fan_in, vectors))
+        kernel = jax.random.permutation(key, values, independent=True).reshape(shape)
+        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
+
+    return init
+
+
 def symmetric_uniform(limit: float) -> Initializer:
     """Draws from the uniform distribution between ``-limit`` and ``limit``.
 
@@ -128,7 +164,7 @@ INITIALIZERS = {
         *(f"{family}_{kind}" for family in ("glorot", "he", "lecun") for kind in ("normal", "uniform")),
         *("constant", "normal", "orthogonal", "truncated_normal", "uniform", "variance_scaling"),
     )
-} | {init.__name__: init for init in (equidistant, shared_value, symmetric_uniform)}
+} | {init.__name__: init for init in (equidistant, levels, shared_value, symmetric_uniform)}
 
 
 class Recipe(NamedTuple):

@@ -12,11 +12,13 @@ import numpy as np
 from flax import nnx
 from jax.nn.initializers import Initializer
 
+_CURVATURE = 40.0  # of sin(2 pi x), 4 pi^2: coefficients of order one, however many, begin with what it takes
+
 
 class Approximator(nnx.Module):
     r"""A network with one hidden layer of ReLUs, of which only the coefficients and two numbers are trained.
 
-    On the line, :math:`f(x) = \alpha + \gamma \sum_i [p_i (x - b_i)_+ + q_i (b_i - x)_+] / n` with n units at places
+    On the line, :math:`f(x) = \alpha + 40 \gamma \sum_i [p_i (x - b_i)_+ + q_i (b_i - x)_+] / n` with n units at places
     :math:`b_i` that lie evenly on [0, 1]. In the plane units rise along directions that are spread evenly over the
     circle. The coefficients :math:`(p, q)` are one weight vector; :math:`\alpha` and
     :math:`\gamma` are left to the inner optimiser.
@@ -52,7 +54,7 @@ class Approximator(nnx.Module):
         del rngs  # there is no dropout
         directions, places = hidden_units(self.dimensions, self.units)
         hidden = nnx.relu(x @ directions.T - places)
-        return self.shift[...] + self.scale[...] * self.coefficients(hidden) / self.units
+        return self.shift[...] + _CURVATURE * self.scale[...] * self.coefficients(hidden) / self.units
 
 
 def hidden_units(dimensions: int, units: int) -> tuple[np.ndarray, np.ndarray]:

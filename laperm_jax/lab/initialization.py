@@ -19,6 +19,7 @@ SCALED = {
     "uniform": "symmetric_uniform",  # largest magnitude
     "orthogonal": "orthogonal",  # gain
     "equidistant": "equidistant",  # largest magnitude
+    "levels": "levels",  # how many values
     "shared": "shared_value",  # the one value
 }
 
@@ -38,7 +39,9 @@ def parse(text: str) -> Recipe:
     name, colon, number = text.partition(":")
     if name in (SCALED if colon else NAMED):
         with contextlib.suppress(ValueError):
-            return Recipe(SCALED[name], args=(float(number),)) if colon else Recipe(name)
+            recipe = Recipe(SCALED[name], args=(float(number),)) if colon else Recipe(name)
+            recipe.make()  # refuses what the initializer does not take
+            return recipe
     names = (*NAMED, *(f"{name}:NUMBER" for name in SCALED))
     raise ConfigError(f"--init is {text}; there are {', '.join(names)}")
 

@@ -18,10 +18,7 @@ from laperm_jax.lab.experiments import EXPERIMENTS
 from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results
 from laperm_jax.lab.plots import FREE, RECONNECTED, tidy
 
-_KINDS = (
-    ("test_accuracy_free", "free weights", FREE),
-    ("test_accuracy", "reconnected weights", RECONNECTED),
-)
+_KINDS = (("_free", "free weights", FREE), ("", "reconnected weights", RECONNECTED))
 _INK = "#010203"  # stands for the colour of the page's text, which a reader may have light or dark
 
 
@@ -91,8 +88,16 @@ def _context(section: Section) -> dict[str, Any]:
             for draw in ((_against_setting if experiment.x else _by_variant), *([_curves] if experiment.curves else []))
         ],
         "settings": {network: _settings(results, network) for network in results.networks},
-        "titles": ["network", "variant", "seeds", "test accuracy", "free weights", *experiment.metrics.values()],
+        "titles": [
+            "network",
+            "variant",
+            "seeds",
+            f"test {results.score}",
+            "free weights",
+            *experiment.metrics.values(),
+        ],
         "rows": [_row(results, *key) for key in results.runs],
+        "samples": {key: runs[0]["sample"] for key, runs in results.runs.items() if "sample" in runs[0]},
         "device": ", ".join(sorted({run["device"] for run in runs})),
         "dates": sorted({run["date"][:10] for run in runs}),
         "jax": ", ".join(sorted({run["versions"]["jax"] for run in runs})),
@@ -101,10 +106,24 @@ def _context(section: Section) -> dict[str, Any]:
 
 def _row(results: Results, network: str, variant: str) -> list[str]:
     values = results.values(network, variant)
-    spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
-    others = [f"{results.mean(network, variant, metric):,.4g}" for metric in results.experiment.metrics]
-    free = results.mean(network, variant, "test_accuracy_free")
-    return [network, variant, str(values.size), f"{100 * values.mean():.2f}{spread} %", f"{free:.2%}", *others]
+    free = results.mean(network, variant, f"test_{results.score}_free")
+    if results.score == "accuracy":
+        spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
+        scores = [f"{100 * values.mean():.2f}{spread} %", f"{free:.2%}"]
+    else:
+        spread = f" ± {values.std(ddof=1):.2g}" if values.size > 1 else ""
+        scores = [f"{values.mean():.4g}{spread}", f"{free:.4g}"]
+    others = [_mean(results, network, variant, metric) for metric in results.experiment.metrics]
+    return [network, variant, str(values.size), *scores, *others]
+
+
+def _mean(results: Results, network: str, variant: str, metric: str) -> str:
+    """Of an entry that some runs may not have."""
+    try:
+        mean = results.mean(network, variant, metric)
+    except KeyError:
+        return "-"
+    return f"{mean:.2%}" if "accuracy" in metric else f"{mean:,.4g}"
 
 
 def _settings(results: Results, network: str) -> str:
@@ -112,9 +131,11 @@ def _settings(results: Results, network: str) -> str:
     config = as_json(resolve(results.experiment.networks[results.scale][network]))
     length = f"{config['epochs']} epochs" if config["epochs"] else f"{config['steps']} steps"
     augmented = ", augmented" if config["augment"] else ""
+    transformer = config["model"] in ("vit", "transformer")
+    size = f" of {config['layers']} blocks and {config['features']} features" if transformer else ""
     return (
-        f"{config['model']} on {config['dataset']}{augmented}; {length} of batches of {config['batch_size']}; unless "
-        f"the variant says otherwise {config['inner']}, learning rate {config['learning_rate']:g} with schedule "
+        f"{config['model']}{size} on {config['dataset']}{augmented}; {length} of batches of {config['batch_size']}; "
+        f"unless the variant says otherwise {config['inner']}, learning rate {config['learning_rate']:g} with schedule "
         f"{config['schedule']}, k = {config['sync_period']}, initial kernels {config['init']}"
     )
 
@@ -144,34 +165,49 @@ def _svg(results: Results, network: str, draw: Callable[[Panel, Results, str, li
 
 
 def _against_setting(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
-    """Accuracies of both kinds of weights against the experiment's setting."""
+    """Scores of both kinds of weights against the experiment's setting."""
     x = str(results.experiment.x)
-    settings = [results.configs[network, variant][x] for variant in variants]
+    settings = [np.ravel(results.configs[network, variant][x])[0] for variant in variants]
     for metric, label, color in _KINDS:
-        values = [100 * results.values(network, variant, metric) for variant in variants]
-        means, errors = [value.mean() for value in values], [value.std() for value in values]
+        means, errors = _scores(results, network, variants, metric)
         panel.errorbar(settings, means, errors, color=color, marker=".", capsize=2, label=label)
-    panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel="test accuracy, %")
+    panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel=_label(results))
+    if results.score == "loss":
+        panel.set(yscale="log")
 
 
 def _by_variant(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
-    """Accuracies of both kinds of weights beside the names of the variants."""
+    """Scores of both kinds of weights beside the names of the variants."""
     places = -np.arange(len(variants))
     for (metric, label, color), offset in zip(_KINDS, (0.13, -0.13), strict=True):
-        values = [100 * results.values(network, variant, metric) for variant in variants]
-        means, errors = [value.mean() for value in values], [value.std() for value in values]
+        means, errors = _scores(results, network, variants, metric)
         panel.errorbar(means, places + offset, xerr=errors, color=color, fmt="o", markersize=4, capsize=2, label=label)
     panel.set_yticks(places, variants)
-    panel.set(xlabel="test accuracy, %", ylim=(places[-1] - 0.6, 0.6))
+    panel.set(xlabel=_label(results), ylim=(places[-1] - 0.6, 0.6))
     panel.locator_params(axis="x", nbins=5)
 
 
 def _curves(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
-    """Validation accuracy of reconnected weights after each epoch, the mean over the seeds."""
+    """Validation score of reconnected weights after each epoch, the mean over the seeds."""
     for number, variant in enumerate(variants):
         seeds = results.curves[network, variant]
         epochs = min(map(len, seeds))
-        values = np.array([[record["val_accuracy"] for record in seed[:epochs]] for seed in seeds])
+        values = np.array([[record[f"val_{results.score}"] for record in seed[:epochs]] for seed in seeds])
         color = mpl.colormaps["viridis"](0.9 * number / max(1, len(variants) - 1))
-        panel.plot(range(1, epochs + 1), 100 * values.mean(axis=0), color=color, marker=".", label=variant)
-    panel.set(xlabel="epoch", ylabel="validation accuracy, %")
+        panel.plot(range(1, epochs + 1), _factor(results) * values.mean(axis=0), color=color, marker=".", label=variant)
+    panel.set(xlabel="epoch", ylabel=_label(results).replace("test", "validation"))
+
+
+def _scores(results: Results, network: str, variants: list[str], kind: str) -> tuple[list[float], list[float]]:
+    """Means and standard deviations over the seeds, in the unit of the axis."""
+    metric = f"test_{results.score}{kind}"
+    values = [_factor(results) * results.values(network, variant, metric) for variant in variants]
+    return [float(value.mean()) for value in values], [float(value.std()) for value in values]
+
+
+def _factor(results: Results) -> float:
+    return 100 if results.score == "accuracy" else 1
+
+
+def _label(results: Results) -> str:
+    return f"test {results.score}" + (", %" if results.score == "accuracy" else "")

@@ -155,7 +155,7 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
         "train_seconds": seconds,
         "compile_seconds": loop.compile_seconds / loop.seeds,
         "examples_per_second": loop.step * config.batch_size / max(seconds, 1e-9),
-        **_of_text(config, trainer, best),
+        **_more(config, trainer, best),
         **environment(),
     }
     if folder:
@@ -164,9 +164,15 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
     return summary
 
 
-def _of_text(config: TrainConfig, trainer: Trainer, best: Snapshot) -> Summary:
-    """What a language model writes."""
-    return {"sample": continue_text(trainer, best.params, length=_SAMPLE)} if config.task == "language" else {}
+def _more(config: TrainConfig, trainer: Trainer, best: Snapshot) -> Summary:
+    """What only some runs have: the score of the weights they began with, and what a language model writes."""
+    summary: Summary = {}
+    if config.start:
+        start = trainer.score(trainer.initial_params, trainer.initial_batch_stats, trainer.test)
+        summary[f"test_{trainer.task.score}_start"] = start
+    if config.task == "language":
+        summary["sample"] = continue_text(trainer, best.params, length=_SAMPLE)
+    return summary
 
 
 def environment() -> Summary:

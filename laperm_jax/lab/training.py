@@ -50,7 +50,7 @@ class Trainer:
       graph: structure of the network, as ``nnx.graphdef`` gives it.
       train, validation, test: the data, as the task has them.
       steps_per_epoch, total_steps: numbers of updates; what is left of an epoch after the last full batch is not used.
-      initial_params: parameters before training.
+      initial_params, initial_batch_stats: parameters before training, and statistics of BatchNorm.
       kernel_axes: path of each kernel, to the axes of one weight vector.
       axes: path of each parameter that is reordered, to the axes of one weight vector; empty without a sync period.
       optimizer: the LaPerm transform.
@@ -76,7 +76,7 @@ class Trainer:
         make = networks.maker(config, self.task.input_shape, self.task.outputs)
         self._make = nnx.jit(make)
         self.graph = self._begin(config.seed)
-        params, batch_stats = self.initial_params, self._initial_batch_stats
+        params, batch_stats = self.initial_params, self.initial_batch_stats
         if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
@@ -107,7 +107,7 @@ class Trainer:
         self._init_key, self._order_key, update_key = split_seed(seed)
         self._update_key = jax.random.key_data(update_key)
         model = self._make(self._init_key)
-        self.initial_params, self._initial_batch_stats = (
+        self.initial_params, self.initial_batch_stats = (
             nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat)
         )
         return nnx.graphdef(model)
@@ -124,8 +124,8 @@ class Trainer:
             axes = self.axes[path]
             return reconnect(jnp.asarray(found[path]), sort_vectors(leaf, axes), axes)
 
-        self.initial_params, self._initial_batch_stats = (
-            map_by_path(replaced, tree) for tree in (self.initial_params, self._initial_batch_stats)
+        self.initial_params, self.initial_batch_stats = (
+            map_by_path(replaced, tree) for tree in (self.initial_params, self.initial_batch_stats)
         )
 
     def with_seed(self, seed: int) -> "Trainer":
@@ -138,7 +138,7 @@ class Trainer:
     def init_state(self) -> TrainState:
         """Makes the state before the first update, in memory of its own."""
         params, batch_stats, update_key = jax.tree.map(
-            jnp.copy, (self.initial_params, self._initial_batch_stats, self._update_key)
+            jnp.copy, (self.initial_params, self.initial_batch_stats, self._update_key)
         )
         return self.after_sync(TrainState(params, batch_stats, self.optimizer.init(params), update_key, {}))
 
