@@ -9,7 +9,7 @@ from flax import nnx
 from jax.nn.initializers import he_uniform, lecun_normal, zeros
 from jax.sharding import NamedSharding, PartitionSpec
 
-from laperm_jax.initializers import Recipe, shared_value, sparse, symmetric_uniform
+from laperm_jax.initializers import Recipe, levels, shared_value, sparse, symmetric_uniform
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -50,7 +50,9 @@ def test_symmetric_uniform_is_the_distribution_it_names():
     assert kernel.std() == pytest.approx(0.3 / 3**0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("recipe", [Recipe("he_normal", keep=0.3), Recipe("equidistant", args=(0.1,))])
+@pytest.mark.parametrize(
+    "recipe", [Recipe("he_normal", keep=0.3), Recipe("equidistant", args=(0.1,)), Recipe("levels", args=(4.0,))]
+)
 def test_a_recipe_draws_what_its_initializer_does(recipe):
     recipe = recipe._replace(key=tuple(jax.random.key_data(KEY).tolist()))
     drawn = jax.jit(lambda key: recipe.make()(key, (20, 30), jnp.float32))(KEY)
@@ -74,6 +76,24 @@ def test_fits_flax_layers(initializer):
     conv = nn.Conv(16, (3, 3), kernel_init=initializer).init(KEY, jnp.ones((1, 8, 8, 4)))
     for kernel in (linear.kernel[...], conv["params"]["kernel"]):
         assert 0.3 < float((kernel == 0).mean()) < 0.7
+
+
+@pytest.mark.parametrize("number", [2, 3, 16])
+def test_levels_are_as_many_evenly_spaced_and_equally_often(number):
+    kernel = np.asarray(levels(number)(KEY, (3, 32, 20)).reshape(96, 20))
+    values, counts = np.unique(kernel, return_counts=True)
+    assert set(counts) == {kernel.size // number}
+    np.testing.assert_allclose(np.diff(values), np.diff(values)[0], rtol=1e-5)
+    np.testing.assert_allclose(values, -values[::-1], atol=1e-7)
+    assert kernel.var() == pytest.approx(2 / 96, rel=1e-5)
+    assert (kernel[:, 0] != kernel[:, 1]).any()
+    np.testing.assert_array_equal(np.sort(kernel, axis=0), np.sort(kernel[:, :1], axis=0).repeat(20, axis=1))
+
+
+@pytest.mark.parametrize("number", [1, 0, -3, 2.5])
+def test_a_number_of_levels_that_makes_no_sense(number):
+    with pytest.raises(ValueError, match=f"a whole one, 2 or more, not {number}"):
+        levels(number)
 
 
 @pytest.mark.parametrize("keep", [0, -0.1, 1.01, float("nan")])

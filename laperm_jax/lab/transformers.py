@@ -139,13 +139,18 @@ class VisionTransformer(nnx.Module):
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Returns float32 logits ``(batch, classes)`` for images ``(batch, height, width, channels)``."""
         del rngs  # there is no dropout
-        batch, height, width, channels = images.shape
-        rows, columns = height // self.patch, width // self.patch
-        patches = images.reshape(batch, rows, self.patch, columns, self.patch, channels).swapaxes(2, 3)
-        x = self.patches(patches.reshape(batch, rows * columns, -1)) + self.positions(jnp.arange(rows * columns))
+        patches = self.cut(images)
+        x = self.patches(patches) + self.positions(jnp.arange(patches.shape[1]))
         for block in self.blocks:
             x = block(x)
         return self.output(self.norm(x).mean(axis=1)).astype(jnp.float32)
+
+    def cut(self, images: jax.Array) -> jax.Array:
+        """The patches of images, row by row: ``(batch, patches, height * width * channels of a patch)``."""
+        batch, height, width, channels = images.shape
+        rows, columns = height // self.patch, width // self.patch
+        patches = images.reshape(batch, rows, self.patch, columns, self.patch, channels).swapaxes(2, 3)
+        return patches.reshape(batch, rows * columns, -1)
 
 
 def _output(size: Size, features: int, kernel_inits: Iterator[Initializer], rngs: nnx.Rngs) -> nnx.Linear:

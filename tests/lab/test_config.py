@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from laperm_jax.lab import config as config_module
-from laperm_jax.lab.config import PAPER, ConfigError, TrainConfig, as_json, check, paper_preset, resolve
+from laperm_jax.lab.config import DEFAULTS, PAPER, ConfigError, TrainConfig, as_json, check, paper_preset, resolve
+
+_LANGUAGE = {"task": "language", "dataset": "tiny_shakespeare", "model": "transformer"}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,15 @@ from laperm_jax.lab.config import PAPER, ConfigError, TrainConfig, as_json, chec
         ({"keep": ()}, "--keep needs at least one number"),
         ({"reestimate_batchnorm": -1}, "--reestimate-batchnorm is -1"),
         ({"validation_size": 0}, "--validation-size is 0"),
+        ({"task": "speech"}, "--task is speech; there are classification, language, regression"),
+        ({"dataset": "tiny_shakespeare"}, "--dataset is tiny_shakespeare; for --task classification there are digits"),
+        ({"model": "transformer"}, "--model is transformer; for --task classification there are mlp"),
+        ({"layers": 0}, "--layers is 0"),
+        ({"model": "vit", "features": 30}, "--features is 30; it must be a multiple of --heads, 4"),
+        ({"activations": "bfloat16"}, "--activations bfloat16 is for transformers, and --model is mlp"),
+        ({**_LANGUAGE, "augment": True}, "--augment is for images, and --task is language"),
+        ({**_LANGUAGE, "validation_size": 9}, "--validation-size is for images, and --task is language"),
+        ({**_LANGUAGE, "dataset": "mnist"}, "--dataset is mnist; for --task language there are tiny_shakespeare"),
         ({"seed": 2**32}, "--seed is 4294967296; it must be from 0 to 4294967295"),
     ],
 )
@@ -54,7 +65,7 @@ def test_every_number_has_a_range():
     assert numeric == set(config_module._ALLOWED)
 
 
-@pytest.mark.parametrize("config", [TrainConfig(), *PAPER.values()], ids=["defaults", *PAPER])
+@pytest.mark.parametrize("config", [*DEFAULTS.values(), *PAPER.values()], ids=[*DEFAULTS, *PAPER])
 def test_defaults_and_the_papers_rows_are_allowed(config):
     check(config)
     check(resolve(config))
@@ -62,7 +73,7 @@ def test_defaults_and_the_papers_rows_are_allowed(config):
 
 def test_the_papers_rows():
     """Spot checks against the table of the authors' notebooks."""
-    assert set(PAPER) == set(typing.get_args(config_module.ModelName)) - {"mlp"}
+    assert set(PAPER) == set(typing.get_args(config_module.ClassifierName)) - {"mlp"}
     assert all(config.model == name and config.preset == "paper" for name, config in PAPER.items())
     networks = ("f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50")
     assert [PAPER[name].sync_period for name in networks] == [250, 250, 1000, 1000, 20, 1000, 800]

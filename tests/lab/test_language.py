@@ -1,0 +1,196 @@
+"""Language end to end, on a text of its own: runs, what is freed, frozen and taken over, and what is written."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from laperm_jax import cli
+from laperm_jax.lab import data, run, sampling
+from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.data import Text
+from laperm_jax.lab.training import Trainer
+from tests.runs import files, stopped_after
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+CONFIG = replace(
+    DEFAULTS["language"],
+    layers=1,
+    features=16,
+    heads=2,
+    context=8,
+    batch_size=16,
+    epochs=2,
+    sync_period=5,
+    learning_rate=1e-2,
+)
+_CYCLE = np.arange(2001, dtype=np.uint8) % 7  # what comes next is certain
+TEXT = Text(_CYCLE, _CYCLE[:101], _CYCLE[:201], b"\n:EMORZ")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def text():
+    """Stands in the place of tiny_shakespeare."""
+    with pytest.MonkeyPatch.context() as patch:
+        for function in ("load", "load_text"):
+            patch.setattr(data, function, lambda name, data_dir=None: TEXT)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "language"
+    return folder, run.train(replace(CONFIG, out=folder))
+
+
+def test_reordering_learns_what_comes_next(finished):
+    _, summary = finished
+    assert summary["test_loss"] < 0.5 * np.log(7)
+    assert summary["exact_vectors"] == summary["total_vectors"] == 16 * 4 + 64 + 16 + 7
+    assert {"val_loss", "val_loss_free", "test_loss_free", "sample"} <= summary.keys()
+    assert "test_accuracy" not in summary
+
+
+def test_the_best_epoch_is_that_of_the_smallest_loss(finished):
+    folder, summary = finished
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = min(records, key=lambda record: record["val_loss"])
+    assert (summary["best_epoch"], summary["val_loss"]) == (best["epoch"], best["val_loss"])
+
+
+def test_the_reported_loss_is_that_of_the_weights_in_the_file(finished):
+    folder, summary = finished
+    trainer = Trainer(resolve(CONFIG), TEXT)
+    final = load_file(folder / "weights.safetensors")
+    named = {path: final[path] for path in final}
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, _: named["/".join(str(key.key) for key in path)], trainer.initial_params
+    )
+    assert trainer.score(params, {}, trainer.test) == summary["test_loss"]
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(finished, tmp_path):
+    folder, _ = finished
+    config = replace(CONFIG, out=tmp_path / "run", resume=True)
+    with stopped_after(17):
+        assert run.train(config)["status"] == "interrupted"
+    run.train(config)
+    assert files(tmp_path / "run") == files(folder)
+
+
+def trained(**settings):
+    """Initial and final weights, and the trainer, of a few updates."""
+    trainer = Trainer(resolve(replace(CONFIG, **settings)), TEXT)
+    state = trainer.init_state()
+    state, _ = trainer.run(state, trainer.train, trainer.shuffle(np.int32(0)), np.int32(0), np.int32(6))
+    leaves = lambda tree: {
+        "/".join(str(key.key) for key in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+    final = trainer.reconnected_params(state.opt_state, state.params)
+    return leaves(trainer.initial_params), leaves(final), trainer
+
+
+def test_what_is_frozen_stays_and_what_is_freed_is_not_reordered():
+    initial, final, trainer = trained(freeze=("query", "embedding"), free=("/up/",))
+    stays = {path for path in initial if (initial[path] == final[path]).all()}
+    assert stays == {path for path in initial if "query" in path or "embedding" in path}
+    kernels = {path for path in initial if path.endswith("kernel")}
+    assert kernels - trainer.axes.keys() == {"blocks/0/attention/query/kernel", "blocks/0/up/kernel"}
+    assert not np.isin(final["blocks/0/up/kernel"], initial["blocks/0/up/kernel"]).any()
+
+
+def test_embeddings_are_reordered_where_asked_for():
+    initial, final, trainer = trained(permute_embeddings=True)
+    assert trainer.axes["tokens/embedding"] == trainer.axes["positions/embedding"] == (0,)
+    before, after = initial["tokens/embedding"], final["tokens/embedding"]
+    assert (before != after).any()
+    np.testing.assert_array_equal(np.sort(before, axis=0), np.sort(after, axis=0))
+
+
+@pytest.mark.parametrize("option", ["free", "freeze"])
+def test_patterns_that_match_nothing_are_refused(option):
+    with pytest.raises(ConfigError, match=rf"--{option} qurey is found in no path; there are .*attention/query/kernel"):
+        trained(**{option: ("qurey",)})
+    with pytest.raises(ConfigError, match=rf"--{option} \( is no regular expression"):
+        trained(**{option: ("(",)})
+
+
+def test_other_values_take_over_the_order_of_a_run(finished):
+    folder, _ = finished
+    _, _, trainer = trained(start=folder, init="levels:2", seed=3)
+    source, placed = load_file(folder / "weights.safetensors"), trainer.initial_params
+    up = np.asarray(placed["blocks"][0]["up"]["kernel"])
+    assert len(np.unique(up)) == 2
+    order = np.argsort(source["blocks/0/up/kernel"], axis=0)
+    assert (np.diff(np.take_along_axis(up, order, axis=0), axis=0) >= 0).all()
+    np.testing.assert_array_equal(placed["tokens"]["embedding"], source["tokens/embedding"])
+
+
+def test_a_run_of_another_network_is_refused_as_a_start(finished):
+    folder, _ = finished
+    with pytest.raises(ConfigError, match=r"--start .* is a run of another network: it has no .* of shape"):
+        trained(start=folder, features=32)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        trained(start=folder / "nowhere")
+
+
+def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished):
+    folder, summary = finished
+    again = run.train(replace(CONFIG, start=folder, epochs=1))
+    assert again["test_loss_start"] == summary["test_loss"]  # the same values in the same order
+
+
+def test_it_writes_on_and_the_seed_decides_what(finished):
+    folder, _ = finished
+    text = sampling.sample(folder, "EMO", length=40, temperature=0)
+    assert text.startswith("EMO")
+    assert len(text) == 43
+    follows = sum(text[place : place + 2] in "\n:EMORZ\n" for place in range(42))
+    assert follows >= 35  # most of what comes next is right
+    drawn = [sampling.sample(folder, "E", length=40, temperature=5, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_of_a_long_prompt_the_end_is_seen(finished):
+    folder, _ = finished
+    long = "EMORZ\n:" * 5
+    assert sampling.sample(folder, long, length=9, temperature=0) == long + sampling.sample(
+        folder, long[-8:], length=9, temperature=0
+    ).removeprefix(long[-8:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", ""], "--prompt is empty"),
+        (["--prompt", "Ex"], "the text holds 'x'; the characters known are"),
+        (["--length", "-1"], "--length is -1; it must be 0 or greater"),
+        (["--temperature", "nan"], "--temperature is nan; it must be 0 or greater"),
+    ],
+)
+def test_wrong_arguments_of_sample(finished, capsys, arguments, message):
+    assert cli.main(["sample", str(finished[0]), *arguments]) == cli.BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_laperm_sample(finished, capsys):
+    assert cli.main(["sample", str(finished[0]), "--prompt", "EM", "--length", "5"]) == 0
+    assert capsys.readouterr().out.startswith("EM")
+
+
+def test_laperm_train_begins_with_the_defaults_of_the_task():
+    config = cli.parse(["train", "--task", "language", "--steps", "1000", "--learning-rate", "1e-3"])
+    assert config == replace(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
+
+
+def test_it_reports_losses(tmp_path):
+    console = Console(record=True, width=200)
+    run.train(replace(CONFIG, epochs=1, out=tmp_path / "run"), console)
+    assert "%" not in console.export_text().split("warning")[0]
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 0
