@@ -46,7 +46,7 @@ def main() -> None:
                 "trained by": trained_by,
                 "seeds": list(SEEDS),
                 "shares": column(shares),
-                "accuracies": column([one.accuracies for one in found]),
+                "accuracies": column([one.scores for one in found]),
             }
             print(row, flush=True)
             rows.append(row)

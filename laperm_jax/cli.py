@@ -42,14 +42,14 @@ class DataCommand:
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentCommand:
-    """Repeat the experiments of the paper: list them, run one, or make a page of all results."""
+    """Experiments, of the paper and past it: list them, run one, or make a page of all results."""
 
     action: tyro.conf.Positional[Literal["list", "run", "report"]]
     """What to do."""
     name: tyro.conf.Positional[str | None] = None
     """Which experiment to run."""
     scale: ScaleName = "cpu"
-    """Of a run: smoke takes seconds, cpu less than 40 minutes on two cores, full has the paper's settings."""
+    """Of a run: smoke takes seconds, cpu less than an hour on two cores, full has the paper's settings."""
     seeds: int | None = None
     """Of a run: number of seeds (by default the experiment's own)."""
     results: Path = Path("results")

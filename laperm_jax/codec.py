@@ -90,7 +90,8 @@ def pack(
         values = b""
         if path in recipes:
             ranks, ascending = _ranks(path, array, recipes[path].draw(array.shape, array.dtype), axes[path])
-            tensor |= {"axes": axes[path], "recipe": recipes[path]._asdict(), "values_sha256": _sha256(ascending)}
+            recipe = {name: x for name, x in recipes[path]._asdict().items() if name != "shape" or x}
+            tensor |= {"axes": axes[path], "recipe": recipe, "values_sha256": _sha256(ascending)}
             values = _little_endian(ascending) if store_values else b""
             steps = _add_steps(steps, path, ascending)
             words, tensor["lags"] = _arrangement.encode(ranks, _keys(ascending))
@@ -224,7 +225,7 @@ class _Tensor(NamedTuple):
                 raise ValueError(f"{len(shape)} dimensions")
             if recipe is not None:
                 recipe = Recipe(**recipe)
-                recipe = recipe._replace(key=tuple(recipe.key), args=tuple(recipe.args))
+                recipe = recipe._replace(key=tuple(recipe.key), args=tuple(recipe.args), shape=tuple(recipe.shape))
             tensor = cls(
                 content["path"],
                 jnp.dtype(_one_of(content["dtype"], _DTYPES)),

@@ -176,6 +176,7 @@ class Recipe(NamedTuple):
       keep: probability that a weight is not zero, as of :func:`sparse`.
       key: the PRNG key's data, as ``jax.random.key_data`` gives them.
       impl: the PRNG's implementation.
+      shape: that the array is drawn in, if it is another: Flax draws kernels of attention as matrices.
 
     Example:
       >>> import jax
@@ -193,6 +194,7 @@ class Recipe(NamedTuple):
     keep: float = 1.0
     key: tuple[int, ...] = ()
     impl: str = "threefry2x32"
+    shape: tuple[int, ...] = ()
 
     def make(self) -> Initializer:
         """The initializer.
@@ -216,7 +218,8 @@ class Recipe(NamedTuple):
         """
         self.make()
         try:
-            return np.asarray(_draw(np.asarray(self.key, np.uint32), self._replace(key=()), shape, dtype))
+            drawn = _draw(np.asarray(self.key, np.uint32), self._replace(key=()), self.shape or shape, dtype)
+            return np.asarray(drawn).reshape(shape)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"{self} cannot be drawn: {error}") from None
 

@@ -115,18 +115,20 @@ def decode_places(stream, lags, columns):
 
 
 def draw(recipe, shape, dtype):
+    drawn = recipe.get("shape") or shape
+
     def values(key):
         initializer = getattr(jax.nn.initializers, recipe["initializer"], None) or getattr(
             initializers, recipe["initializer"]
         )
         initializer = initializer(*recipe["args"])
         if recipe["keep"] == 1:
-            return initializer(key, shape, dtype)
+            return initializer(key, drawn, dtype)
         first, second = jax.random.split(key)
-        return jnp.where(jax.random.bernoulli(second, recipe["keep"], shape), initializer(first, shape, dtype), 0)
+        return jnp.where(jax.random.bernoulli(second, recipe["keep"], drawn), initializer(first, drawn, dtype), 0)
 
     key = jax.random.wrap_key_data(jnp.array(recipe["key"], jnp.uint32), impl=recipe["impl"])
-    return np.asarray(jax.jit(values)(key))
+    return np.asarray(jax.jit(values)(key)).reshape(shape)
 
 
 def decode(file):

@@ -105,7 +105,7 @@ class TrainConfig:
     """Sync period at the end of the run, for --sync-schedule geometric."""
     epochs: int | None = None
     """Passes over the training examples (if neither epochs nor steps are given: 60 of digits, 10 of MNIST and CIFAR-10,
-    6 of the text, 200 of a function)."""
+    6 of the text, 20 of a function)."""
     steps: int | None = None
     """Number of updates, instead of epochs."""
     batch_size: int = 64
@@ -263,8 +263,8 @@ _ALLOWED_IN_BENCH: Ranges = {
 _LENGTHS: dict[DatasetName, tuple[int, int | None]] = {  # epochs, validation images
     "digits": (60, 180),
     "tiny_shakespeare": (6, None),
-    "sine": (200, None),
-    "sine2d": (200, None),
+    "sine": (20, None),
+    "sine2d": (20, None),
 }
 
 

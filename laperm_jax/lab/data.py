@@ -205,7 +205,8 @@ def _load_digits() -> Dataset:
 def _load_function(dimensions: int) -> Function:
     """-sin(2 pi x) on the interval from 0 to 1, or the product of two such on the square."""
     rng = np.random.default_rng(0)
-    side = (np.arange(1600 if dimensions == 1 else 40) + 0.5) / (1600 if dimensions == 1 else 40)
+    count = 16_384 if dimensions == 1 else 128
+    side = (np.arange(count) + 0.5) / count
     grid = np.stack(np.meshgrid(*[side] * dimensions), axis=-1).reshape(-1, dimensions)
 
     def points(x: np.ndarray) -> Points:

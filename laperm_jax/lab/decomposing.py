@@ -38,21 +38,28 @@ class Shares(NamedTuple):
 
 
 class Decomposed(NamedTuple):
-    """Shares of each layer, by its path; accuracy on test images of each replacement, by its name."""
+    """What :func:`decompose_run` finds.
+
+    Attributes:
+      shares: of each layer, by its path.
+      scores: of each replacement, by its name, on test data.
+      score: name of these, ``accuracy`` or ``loss``.
+    """
 
     shares: dict[str, Shares]
-    accuracies: dict[str, float]
+    scores: dict[str, float]
+    score: str
 
 
 def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
-    """Takes the kernels of a run apart, replaces one part at a time, and classifies the test images.
+    """Takes the kernels of a run apart, replaces one part at a time, and scores what is left on the test data.
 
     Args:
       run: folder that ``laperm train --out`` has written.
       data_dir: data directory of TensorFlow Datasets.
 
     Returns:
-      Shares and accuracies. BatchNorm statistics are measured anew for each replacement.
+      Shares and scores. BatchNorm statistics are measured anew for each replacement.
 
     Raises:
       ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
@@ -83,15 +90,15 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
         "D0 normal": lambda path: _with_normal_values(parts[path]),
         "D0 normal, D2 removed": lambda path: _without_residual(_with_normal_values(parts[path])),
     }
-    accuracies = {
+    scores = {
         name: _score(trainer, final, {path: replaced(path) for path in parts})
         for name, replaced in replacements.items()
     }
-    return Decomposed(shares, accuracies)
+    return Decomposed(shares, scores, trainer.task.score)
 
 
 def tables(decomposed: Decomposed) -> list[Table]:
-    """The shares and the accuracies for a terminal of 80 columns."""
+    """The shares and the scores for a terminal of 80 columns."""
     shares = Table(
         caption="shares in the sum of squares: D0 common values, D1 their places, D2 the residual",
         caption_justify="left",
@@ -103,12 +110,12 @@ def tables(decomposed: Decomposed) -> list[Table]:
         shares.add_column(name, justify="left" if name == "layer" else "right")
     for path, of_layer in decomposed.shares.items():
         shares.add_row(path, *(f"{share:.2%}" for share in of_layer))
-    accuracies = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    accuracies.add_column("weights")
-    accuracies.add_column("test accuracy", justify="right")
-    for name, accuracy in decomposed.accuracies.items():
-        accuracies.add_row(name, f"{accuracy:.2%}")
-    return [shares, accuracies]
+    scores = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    scores.add_column("weights")
+    scores.add_column(f"test {decomposed.score}", justify="right")
+    for name, score in decomposed.scores.items():
+        scores.add_row(name, f"{score:.2%}" if decomposed.score == "accuracy" else f"{score:.4g}")
+    return [shares, scores]
 
 
 def _score(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:

@@ -1,6 +1,7 @@
 """Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
 
 
 def recipes(config: TrainConfig) -> dict[str, Recipe]:
-    """How the initial values of each kernel of a run are drawn.
+    """How the initial values of each kernel of a run are drawn, but of those left to the inner optimiser.
 
     Example:
       >>> from laperm_jax.lab import packing
@@ -106,21 +107,29 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
 
         def numbered(number: int) -> Initializer:
             def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-                keys[number] = jax.random.key_data(key)
+                keys[number], shapes[number] = jax.random.key_data(key), shape
                 return jnp.full(shape, number)
 
             return init
 
         model = networks.build(config, *data.shapes(config), numbered, nnx.Rngs(key))
         params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+        sizes.update({path: leaf.shape for path, leaf in params.items()})
         return keys, {path: leaf.ravel()[0] for path, leaf in params.items() if flax_fan_in(path, leaf)}
 
+    shapes: dict[int, tuple[int, ...]] = {}  # that kernels are drawn in
+    sizes: dict[str, tuple[int, ...]] = {}
     keys, numbers = jax.device_get(build(init_key))
     without_keys = initialization.kernel_recipes(config.init, config.keep, len(numbers))
     impl = str(jax.random.key_impl(init_key))
     return {
-        path: without_keys[number]._replace(key=tuple(keys[int(number)].tolist()), impl=impl)
+        path: without_keys[number]._replace(
+            key=tuple(keys[int(number)].tolist()),
+            impl=impl,
+            shape=() if shapes[int(number)] == sizes[path] else shapes[int(number)],
+        )
         for path, number in numbers.items()
+        if not any(re.search(pattern, path) for pattern in config.free)
     }
 
 

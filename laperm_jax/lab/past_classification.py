@@ -303,9 +303,9 @@ APPROXIMATION = Experiment(
     title="Universal approximation",
     question="How well does a network approximate a function if one vector of coefficients is all that is reordered?",
     networks={
-        "smoke": {"sine, equidistant, constant period": replace(DEFAULTS["regression"], epochs=2)},
+        "smoke": {"sine, equidistant, constant period": replace(DEFAULTS["regression"], steps=100)},
         "cpu": _functions(),
-        "full": _functions(epochs=1000),
+        "full": _functions(epochs=100),
     },
     variants={f"width {width}": {"widths": (width,)} for width in _WIDTHS},
     x="widths",

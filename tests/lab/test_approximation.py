@@ -47,7 +47,7 @@ def test_units_in_the_plane_rise_along_unit_vectors_to_both_sides():
 
 
 def test_reordering_one_vector_approximates_the_sine():
-    summary = train(replace(DEFAULTS["regression"], widths=(80,), learning_rate=0.1, sync_period=20, epochs=40))
+    summary = train(replace(DEFAULTS["regression"], widths=(80,), learning_rate=0.1, sync_period=20, epochs=4))
     assert summary["test_loss"] < 0.1 * 0.5  # a tenth of the variance
     assert (summary["exact_vectors"], summary["total_vectors"]) == (1, 1)
 

@@ -10,10 +10,11 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax import cli
-from laperm_jax.lab import data, run, sampling
+from laperm_jax.lab import data, packing, run, sampling
 from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
 from laperm_jax.lab.data import Text
 from laperm_jax.lab.training import Trainer
+from tests import decoder
 from tests.runs import files, stopped_after
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -182,6 +183,18 @@ def test_wrong_arguments_of_sample(finished, capsys, arguments, message):
 def test_laperm_sample(finished, capsys):
     assert cli.main(["sample", str(finished[0]), "--prompt", "EM", "--length", "5"]) == 0
     assert capsys.readouterr().out.startswith("EM")
+
+
+def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypatch):
+    folder, _ = finished
+    monkeypatch.setattr(data, "shapes", lambda config: ((config.context,), 7))
+    packing.pack(folder, tmp_path / "net.laperm")
+    packing.unpack(tmp_path / "net.laperm", tmp_path / "out")
+    file = (folder / "weights.safetensors").read_bytes()
+    assert (tmp_path / "out" / "weights.safetensors").read_bytes() == file
+    decoded = decoder.decode((tmp_path / "net.laperm").read_bytes())
+    for path, array in load_file(folder / "weights.safetensors").items():
+        assert decoded[path].tobytes() == array.tobytes()
 
 
 def test_laperm_train_begins_with_the_defaults_of_the_task():

@@ -114,8 +114,8 @@ def test_what_cannot_be_profiled_is_refused(runs, tmp_path, capsys):
 def test_decompose_measures_what_parts_are_worth(runs, capsys):
     for name, (run, summary) in runs.items():
         found = decomposing.decompose_run(run)
-        assert found.accuracies["as trained"] == summary["test_accuracy"]
-        assert found.accuracies["D1 shuffled"] < 0.35 < found.accuracies["D2 removed"]
+        assert found.scores["as trained"] == summary["test_accuracy"]
+        assert found.scores["D1 shuffled"] < 0.35 < found.scores["D2 removed"]
         for shares in found.shares.values():
             assert sum(shares[:3]) == pytest.approx(1, abs=1e-5)
             assert shares.residual_scaled <= shares.residual + 1e-6
@@ -131,7 +131,7 @@ def test_networks_with_batchnorm_are_decomposed(tmp_path, monkeypatch):
     train(dataclasses.replace(config, out=tmp_path / "run"))
     found = decomposing.decompose_run(tmp_path / "run")
     assert list(found.shares) == ["conv1/kernel", "conv2/kernel", "dense1/kernel", "dense2/kernel", "output/kernel"]
-    assert all(0 <= accuracy <= 1 for accuracy in found.accuracies.values())
+    assert all(0 <= accuracy <= 1 for accuracy in found.scores.values())
 
 
 def test_trace_follows_a_kernel_to_the_weights_of_the_run(runs, tmp_path, capsys):

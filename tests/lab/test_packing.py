@@ -45,6 +45,8 @@ def test_a_run_comes_back_byte_for_byte(run, tmp_path, capsys):
         {"init": "equidistant:0.1", "keep": (0.5, 0.2)},
         {"init": "orthogonal:2", "model": "conv7", "dataset": "mnist"},
         {"init": "shared:0.08", "model": "f1", "keep": (4 / 7,)},
+        {"init": "levels:3", "model": "vit", "layers": 1, "features": 16, "heads": 2},
+        {"init": "he_normal", "model": "vit", "layers": 1, "features": 16, "heads": 2, "free": ("query", "patches")},
     ],
 )
 def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
@@ -57,8 +59,10 @@ def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
                 digits.train, images=np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]
             ),
         )
-    initial = to_numpy(Trainer(config, digits).initial_params)
-    for path, recipe in packing.recipes(config).items():
+    trainer = Trainer(config, digits)
+    initial, recipes = to_numpy(trainer.initial_params), packing.recipes(config)
+    assert recipes.keys() == trainer.axes.keys()
+    for path, recipe in recipes.items():
         assert recipe.draw(initial[path].shape, np.float32).tobytes() == initial[path].tobytes()
 
 
