@@ -17,7 +17,7 @@ import optax
 
 from laperm_jax import _arrangement
 from laperm_jax._paths import check_paths, leaves_by_path
-from laperm_jax._vectors import Axes, FanInRule, canonical_axes, matrix_fan_in, vector_axes
+from laperm_jax._vectors import Axes, FanInRule, canonical_axes, from_vectors, matrix_fan_in, vector_axes
 from laperm_jax.initializers import Recipe
 
 VERSION = 1
@@ -277,9 +277,7 @@ class _Tensor(NamedTuple):
         except ValueError as error:
             raise CodecError(f"the file is damaged: the places of {self.path} cannot be read: {error}") from None
         columns = np.take_along_axis(ascending, ranks, axis=0)
-        outputs = tuple(axis for axis in range(len(self.shape)) if axis not in self.axes)
-        order = (*self.axes, *outputs)
-        return np.ascontiguousarray(columns.reshape([self.shape[axis] for axis in order]).transpose(np.argsort(order)))
+        return from_vectors(columns.T, self.shape, self.axes)
 
 
 def _read(file: bytes) -> tuple[dict[str, Any], memoryview]:
