@@ -149,7 +149,7 @@ class TrainConfig:
 DEFAULTS: dict[TaskName, TrainConfig] = {  # what the command line begins with
     "classification": TrainConfig(),
     "language": TrainConfig(
-        task="language", dataset="tiny_shakespeare", model="transformer", batch_size=32, init="lecun_normal"
+        task="language", dataset="tiny_shakespeare", model="transformer", batch_size=32, init="normal:0.05"
     ),
     "regression": TrainConfig(
         task="regression", dataset="sine", model="approximator", widths=(320,), batch_size=100, init="equidistant:1"

@@ -14,7 +14,9 @@ _ADAM, _LAPERM, _KERNELS_FROZEN = "Adam", "LaPerm", "kernels frozen"
 # Transformers of seconds, of minutes on two CPU cores, and of minutes on a GPU.
 _TINY = replace(DEFAULTS["language"], layers=1, features=16, heads=2, context=16, steps=20, sync_period=5)
 _SMALL = replace(DEFAULTS["language"], steps=3000, sync_period=50)
-_LARGE = replace(DEFAULTS["language"], layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000)
+_LARGE = replace(
+    DEFAULTS["language"], layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
+)
 
 
 def _nats(difference: float) -> str:
@@ -63,50 +65,70 @@ LANGUAGE = Experiment(
 )
 
 
-def _best_settings(results: Results) -> Judgement | None:
-    """The best of each method on validation text."""
-    texts, losses = [], {}
+def _settings(network: str) -> dict[str, Settings]:
+    """The variants of a network: fewer where the initial values are not those that were found."""
+    small = "LeCun" not in network
+    rates = {_ADAM: (1e-3, 2e-3, 4e-3) if small else (2e-3,), _LAPERM: (1e-3, 2e-3, 4e-3)}
+    variants: dict[str, Settings] = {
+        **{f"{_ADAM}, {rate:g}": {**INNER_ALONE, "learning_rate": rate} for rate in rates[_ADAM]},
+        **{f"{_LAPERM}, {rate:g}, k = 50": {"learning_rate": rate} for rate in rates[_LAPERM]},
+        **{f"{_LAPERM}, 0.002, k = {k}": {"learning_rate": 2e-3, "sync_period": k} for k in (20, 100)},
+        f"{_LAPERM}, 0.002, k = 50, embeddings too": {"learning_rate": 2e-3, "permute_embeddings": True},
+        **{f"{_KERNELS_FROZEN}, {rate:g}": {**FROZEN, "learning_rate": rate} for rate in (4e-3, 8e-3)[: 1 + small]},
+    }
+    if not small:
+        return variants
+    return variants | {
+        f"{_LAPERM}, 0.004, k = 20": {"learning_rate": 4e-3, "sync_period": 20},
+        f"{_LAPERM}, 0.002, shrinking period": {"learning_rate": 2e-3, "sync_schedule": "shrinking"},
+        f"{_LAPERM}, 0.002, one sync at the end": {"learning_rate": 2e-3, "sync_schedule": "end"},
+    }
+
+
+def _values_matter(results: Results) -> Judgement | None:
+    """The best of each method on validation text, from either kind of initial values."""
+    texts, best = [], {}
     for network in results.networks:
         for method in (_ADAM, _LAPERM, _KERNELS_FROZEN):
-            means = {
-                variant: results.mean(*key, "val_loss")
-                for key in results.runs
-                for name, variant in [key]
+            losses = {
+                variant: results.mean(name, variant, "val_loss")
+                for name, variant in results.runs
                 if name == network and variant.startswith(method)
             }
-            best = min(means, key=lambda variant: means[variant])
-            losses[network, method] = means[best]
-            texts.append(f"{best}: {means[best]:.3f}")
-    gaps = [losses[network, _LAPERM] - losses[network, _ADAM] for network in results.networks]
-    return graded(max(gaps) <= 0.05, max(gaps) <= 0.15, "; ".join(texts))
+            variant = min(losses, key=losses.__getitem__, default="")
+            best[network, method] = losses.get(variant, np.nan)
+            texts.append(f"{network}: {variant} {best[network, method]:.3f}")
+    if len(results.networks) < 2:
+        return None
+    large, small = results.networks
+    gains = {method: best[large, method] - best[small, method] for method in (_ADAM, _LAPERM)}
+    return graded(gains[_LAPERM] >= 0.05, gains[_LAPERM] > 0, "; ".join(texts))
 
 
 LANGUAGE_SETTINGS = Experiment(
     name="language-settings",
-    title="Language: learning rates, periods and schedules",
-    question="Which learning rate, sync period, schedule and initial values suit a transformer?",
+    title="Language: initial values, learning rates, periods and schedules",
+    question="Which initial values, learning rate, sync period and schedule suit a transformer?",
     networks={
         "smoke": {"1 x 16": _TINY},
-        "cpu": {"4 x 128, 1,000 steps": replace(_SMALL, steps=1000)},
-        "full": {"6 x 384": replace(_LARGE, steps=2000)},
+        "cpu": {
+            "LeCun-normal": replace(_SMALL, init="lecun_normal", steps=1000),
+            "normal, 0.05": replace(_SMALL, steps=1000),
+        },
+        "full": {
+            "LeCun-normal": replace(_LARGE, init="lecun_normal", steps=2000),
+            "normal, 0.02": replace(_LARGE, init="normal:0.02", steps=2000),
+        },
     },
-    variants={
-        **{f"{_ADAM}, {rate:g}": {**INNER_ALONE, "learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)},
-        **{f"{_LAPERM}, {rate:g}, k = 50": {"learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)},
-        **{f"{_LAPERM}, 0.002, k = {k}": {"learning_rate": 2e-3, "sync_period": k} for k in (20, 100, 200)},
-        f"{_LAPERM}, 0.002, shrinking period": {"learning_rate": 2e-3, "sync_schedule": "shrinking"},
-        f"{_LAPERM}, 0.002, one sync at the end": {"learning_rate": 2e-3, "sync_schedule": "end"},
-        f"{_LAPERM}, 0.002, k = 50, He-uniform": {"learning_rate": 2e-3, "init": "he_uniform"},
-        f"{_LAPERM}, 0.002, k = 50, embeddings too": {"learning_rate": 2e-3, "permute_embeddings": True},
-        **{f"{_KERNELS_FROZEN}, {rate:g}": {**FROZEN, "learning_rate": rate} for rate in (2e-3, 4e-3)},
-    },
+    variants=_settings,
     claims=(
         Claim(
-            "The best setting of LaPerm comes near to the best of Adam",
+            "Reordering cannot make weights smaller: a transformer has to begin with small ones",
             "ours",
             "-",
-            "validation loss at most 0.05 nats a character above; partly: 0.15",
-            _best_settings,
+            "the best validation loss of LaPerm is at least 0.05 nats a character lower from the smaller values; "
+            "partly: lower",
+            _values_matter,
         ),
     ),
     metrics={"val_loss": "validation loss", "syncs": "syncs"},
@@ -142,7 +164,7 @@ LANGUAGE_KINDS = Experiment(
     question="What changes when one kind of kernel alone is freed, or stays at its initial values?",
     networks={
         "smoke": {"1 x 16": _TINY},
-        "cpu": {"4 x 128, 500 steps": replace(_SMALL, steps=500, learning_rate=2e-3)},
+        "cpu": {"4 x 128, 400 steps": replace(_SMALL, steps=400, learning_rate=2e-3)},
         "full": {"6 x 384": replace(_LARGE, steps=2000, learning_rate=2e-3)},
     },
     variants={
@@ -165,7 +187,7 @@ LANGUAGE_KINDS = Experiment(
     seeds={"smoke": 1, "cpu": 1, "full": 1},
 )
 
-_VIT = TrainConfig(model="vit", init="lecun_normal", sync_period=50)
+_VIT = TrainConfig(model="vit", init="normal:0.05", sync_period=50)
 _VIT_MNIST = replace(_VIT, dataset="mnist", features=64, patch=7, epochs=5)
 _VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=4)
 
@@ -183,7 +205,7 @@ VISION = Experiment(
     question="Can a transformer learn to see by reordering alone?",
     networks={
         "smoke": {"digits": replace(_VIT, layers=1, features=16, heads=2, epochs=2, sync_period=5)},
-        "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 1,000 steps": replace(_VIT_CIFAR10, steps=1000)},
+        "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 700 steps": replace(_VIT_CIFAR10, steps=700)},
         "full": {
             "MNIST, 20 epochs": replace(_VIT_MNIST, epochs=20),
             "CIFAR-10, 50 epochs": replace(_VIT_CIFAR10, layers=6, features=192, epochs=50, augment=True),
@@ -232,8 +254,8 @@ SCALE = Experiment(
     networks={
         "smoke": {f"width {width}": replace(_TINY, features=width) for width in (16, 32)},
         "cpu": {
-            **{f"width {width}": _sized(4, width, steps=400) for width in (64, 128, 256)},
-            **{f"depth {layers}": _sized(layers, 128, steps=400) for layers in (2, 4, 8)},
+            **{f"width {width}": _sized(4, width, steps=300) for width in (64, 128, 256)},
+            **{f"depth {layers}": _sized(layers, 128, steps=300) for layers in (2, 8)},
         },
         "full": {
             **{
