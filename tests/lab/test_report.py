@@ -15,6 +15,8 @@ from laperm_jax.lab.grid import Results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+SCORES = {"classification": "accuracy", "language": "loss", "regression": "loss"}
+
 
 def fake(folder, experiment, scale, accuracies):
     """Results as a run would leave them: ``{(network, variant): entries of the summary for each seed}``."""
@@ -25,7 +27,8 @@ def fake(folder, experiment, scale, accuracies):
         run = folder / experiment / scale / cell.folder
         run.mkdir(parents=True)
         context = {"device": "a test", "date": "2026-01-01T00:00", "versions": {"jax": "0"}}
-        (run / "summary.json").write_text(json.dumps({"test_accuracy_free": 0.5, **context, **entries}))
+        free = {f"test_{SCORES[cell.config.task]}_free": 0.5}
+        (run / "summary.json").write_text(json.dumps({**free, **context, **entries}))
         (run / "metrics.jsonl").write_text("")
         (run / "config.json").write_text(json.dumps(as_json(resolve(cell.config))))
 
@@ -68,9 +71,11 @@ def test_a_grid_that_is_not_finished_is_shown_and_not_judged(tmp_path):
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda experiment: experiment.name)
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "full"])
 def test_every_claim_can_be_judged_or_left_open_at_every_scale(tmp_path, experiment, scale):
-    metrics = dict.fromkeys(("train_seconds", "steps", "syncs", "val_accuracy"), 1.0)
+    others = ("train_seconds", "steps", "syncs", "val_accuracy", "val_loss", "examples_per_second")
+    metrics = dict.fromkeys((*others, "test_accuracy_start"), 1.0)
     similarity = dict.fromkeys(("profile_similarity_initial", "profile_similarity_free"), 0.99)
-    fake(tmp_path, experiment.name, scale, lambda cell: {"test_accuracy": 0.9, **metrics, **similarity})
+    score = lambda cell: {f"test_{SCORES[cell.config.task]}": 0.9}
+    fake(tmp_path, experiment.name, scale, lambda cell: {**score(cell), **metrics, **similarity})
     results = Results(experiment, scale, tmp_path / experiment.name / scale)
     for claim in experiment.claims:
         judgement = claim.judge(results)
@@ -79,6 +84,30 @@ def test_every_claim_can_be_judged_or_left_open_at_every_scale(tmp_path, experim
     page = tmp_path / "report.html"
     report.write(page, tmp_path)
     assert experiment.title in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("laperm", "verdict"), [(1.64, "reproduced"), (1.7, "partly reproduced"), (1.79, "not reproduced")]
+)
+def test_the_verdict_on_language_and_what_is_written(tmp_path, laperm, verdict):
+    losses = {"Adam": 1.6, "LaPerm": laperm, "kernels frozen": 2.4}
+    fake(
+        tmp_path, "language", "cpu", lambda cell: {"test_loss": losses[cell.variant], "sample": f"<{cell.variant}> & I"}
+    )
+    ((_, results, judgements),) = report.sections(tmp_path)
+    assert results.score == "loss"
+    assert [judgement.verdict for _, judgement in judgements] == [verdict, "reproduced"]
+    report.write(tmp_path / "report.html", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;LaPerm&gt; &amp; I" in page
+    assert "test loss" in page
+
+
+def test_the_rate_of_approximation(tmp_path):
+    fake(tmp_path, "approximation", "cpu", lambda cell: {"test_loss": 4 / cell.config.widths[0] ** 2})
+    ((_, _, ((_, judgement),)),) = report.sections(tmp_path)
+    assert judgement.verdict == "reproduced"
+    assert judgement.measured.count("0.2 to 0.0031, rate -1.00") == 8
 
 
 def test_no_results(tmp_path):
