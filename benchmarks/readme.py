@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from laperm_jax.lab import report
+from laperm_jax.lab import past_classification, report
 from laperm_jax.lab.bench import milliseconds
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +50,28 @@ def _claims(experiments: Path) -> str:
     )
     table = _table(["claim", "the paper", "measured", "verdict", "experiment, scale"], rows)
     return f"The claims, decided by criteria that stand in `laperm experiment report`:\n\n{table}"
+
+
+def _experiments(experiments: Path, names: Sequence[str]) -> str:
+    """The results of some experiments; where a setting is varied, a column for each of its values."""
+    parts = []
+    for section in report.sections(experiments):
+        experiment, results, _ = section
+        if experiment.name not in names:
+            continue
+        titles, rows = report.table(results)
+        if experiment.x:
+            variants = list(dict.fromkeys(row[1] for row in rows))
+            of = {(row[0], row[1]): row[3] for row in rows}
+            titles = [titles[3], *variants]
+            rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks]
+        runs = [run for runs in results.runs.values() for run in runs]
+        device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
+        command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
+        origin = f"**{experiment.title}.** On {device} ({date}, jax {runs[0]['versions']['jax']}; {command})."
+        lines = (f"| {' | '.join(row)} |" for row in rows)
+        parts.append(f"{origin}\n\n{_table(titles, lines)}")
+    return "\n\n".join(parts)
 
 
 def _section(folder: Path, tables: Tables) -> str:
@@ -244,6 +266,7 @@ def pages() -> dict[Path, str]:
         "docs/analysis.md": render_page(
             results, [("decomposition.json", _decomposition), ("sync_period.json", _sync_periods)]
         ),
+        "docs/beyond.md": _experiments(ROOT / "results", list(past_classification.EXPERIMENTS)),
         "docs/format.md": render_page(results, [("packing.json", _packing)]),
         "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
     }

@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
+from laperm_jax.codec import MAX_BYTES
 from laperm_jax.lab.config import (
     DEFAULTS,
     BenchConfig,
@@ -102,7 +103,7 @@ class UnpackCommand:
     """File that `laperm pack` has written."""
     out: tyro.conf.Positional[Path]
     """Folder to write to."""
-    max_bytes: int = 2**30
+    max_bytes: int = MAX_BYTES
     """Size of the weights that is not exceeded: a short file can name a long array."""
 
 

@@ -75,9 +75,16 @@ def write(out: Path, folder: Path) -> None:
         raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from None
 
 
+def table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the results: a row for each network and variant, means over the seeds."""
+    titles = ["network", "variant", "seeds", f"test {results.score}", "free weights"]
+    return [*titles, *results.experiment.metrics.values()], [_row(results, *key) for key in results.runs]
+
+
 def _context(section: Section) -> dict[str, Any]:
     experiment, results, judgements = section
     runs = [run for runs in results.runs.values() for run in runs]
+    titles, rows = table(results)
     return {
         "experiment": experiment,
         "scale": results.scale,
@@ -88,15 +95,8 @@ def _context(section: Section) -> dict[str, Any]:
             for draw in ((_against_setting if experiment.x else _by_variant), *([_curves] if experiment.curves else []))
         ],
         "settings": {network: _settings(results, network) for network in results.networks},
-        "titles": [
-            "network",
-            "variant",
-            "seeds",
-            f"test {results.score}",
-            "free weights",
-            *experiment.metrics.values(),
-        ],
-        "rows": [_row(results, *key) for key in results.runs],
+        "titles": titles,
+        "rows": rows,
         "samples": {key: runs[0]["sample"] for key, runs in results.runs.items() if "sample" in runs[0]},
         "device": ", ".join(sorted({run["device"] for run in runs})),
         "dates": sorted({run["date"][:10] for run in runs}),
@@ -172,8 +172,11 @@ def _against_setting(panel: Panel, results: Results, network: str, variants: lis
         means, errors = _scores(results, network, variants, metric)
         panel.errorbar(settings, means, errors, color=color, marker=".", capsize=2, label=label)
     panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel=_label(results))
-    if results.score == "loss":
+    if results.score == "loss" and len(settings) > 1:
         panel.set(yscale="log")
+        slope, offset = np.polyfit(np.log(settings), np.log(means), 1)
+        line = np.exp(offset) * np.asarray(settings) ** slope
+        panel.plot(settings, line, ":", color="0.5", label=f"slope {slope:+.2f}")
 
 
 def _by_variant(panel: Panel, results: Results, network: str, variants: list[str]) -> None:

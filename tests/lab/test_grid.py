@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import load_file
 
 from laperm_jax.lab import grid
 from laperm_jax.lab.config import ConfigError, TrainConfig, check
@@ -123,6 +125,23 @@ def test_where_one_seed_diverges_the_others_are_kept(tmp_path, monkeypatch):
     assert grid.run(tiny, "smoke", None, tmp_path, QUIET)
     assert made == [2, 1, 1, 2, 1, 1]
     assert len(list(tmp_path.glob("*/*/seed-?"))) == 4
+
+
+def test_a_variant_begins_with_the_order_of_another(tmp_path):
+    variants = {"alone": {"sync_period": None}, "onto": {"start": "alone", "init": "levels:2", "sync_period": 2}}
+    transfer = dataclasses.replace(TINY, variants=variants, networks={"smoke": {"mlp": TINY.networks["smoke"]["mlp"]}})
+    assert [cell.config.start for cell in transfer.cells("smoke", 1)] == [None, Path("mlp/alone/seed-0")]
+    assert grid.run(transfer, "smoke", None, tmp_path, QUIET)
+    for seed in range(2):
+        run = tmp_path / "mlp" / "onto" / f"seed-{seed}"
+        alone, onto = (load_file(path / "weights.safetensors") for path in (run.parents[1] / "alone" / run.name, run))
+        assert (onto["dense1/bias"] != 0).any()
+        assert all(len(np.unique(np.abs(onto[path]))) == 1 for path in ("dense1/kernel", "output/kernel"))
+        signs = np.sign(onto["dense1/kernel"]) == np.sign(alone["dense1/kernel"])
+        assert signs.mean() > 0.9  # few have changed sides
+        assert "test_accuracy_start" in json.loads((run / "summary.json").read_text())
+        assert str(tmp_path) not in (run / "config.json").read_text()
+    assert grid.run(transfer, "smoke", None, tmp_path, QUIET)  # nothing is left to do
 
 
 def test_a_folder_with_other_settings_is_refused(finished):
