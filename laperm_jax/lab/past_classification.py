@@ -19,6 +19,10 @@ _LARGE = replace(
 )
 
 
+def _sized(layers: int, features: int, **more: Any) -> TrainConfig:
+    return replace(_SMALL, layers=layers, features=features, heads=features // 32, learning_rate=2e-3, **more)
+
+
 def _nats(difference: float) -> str:
     return f"{difference:+.3f} nats"
 
@@ -41,9 +45,9 @@ LANGUAGE = Experiment(
     question="Can a transformer learn to write by reordering alone?",
     networks={"smoke": {"1 x 16": _TINY}, "cpu": {"4 x 128, 3,000 steps": _SMALL}, "full": {"6 x 384": _LARGE}},
     variants={
-        _ADAM: {**INNER_ALONE, "learning_rate": 2e-3},
-        _LAPERM: {"learning_rate": 2e-3},
-        _KERNELS_FROZEN: {**FROZEN, "learning_rate": 4e-3},
+        _ADAM: {**INNER_ALONE, "learning_rate": 2e-3},  # each the best of language-settings
+        _LAPERM: {"learning_rate": 4e-3},
+        _KERNELS_FROZEN: {**FROZEN, "learning_rate": 8e-3},
     },
     curves=True,
     claims=(
@@ -164,7 +168,7 @@ LANGUAGE_KINDS = Experiment(
     question="What changes when one kind of kernel alone is freed, or stays at its initial values?",
     networks={
         "smoke": {"1 x 16": _TINY},
-        "cpu": {"4 x 128, 400 steps": replace(_SMALL, steps=400, learning_rate=2e-3)},
+        "cpu": {"2 x 64, 800 steps": _sized(2, 64, steps=800)},
         "full": {"6 x 384": replace(_LARGE, steps=2000, learning_rate=2e-3)},
     },
     variants={
@@ -189,7 +193,7 @@ LANGUAGE_KINDS = Experiment(
 
 _VIT = TrainConfig(model="vit", init="normal:0.05", sync_period=50)
 _VIT_MNIST = replace(_VIT, dataset="mnist", features=64, patch=7, epochs=5)
-_VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=4)
+_VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=8)
 
 
 def _vit_as_good(results: Results) -> Judgement | None:
@@ -208,7 +212,7 @@ VISION = Experiment(
         "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 700 steps": replace(_VIT_CIFAR10, steps=700)},
         "full": {
             "MNIST, 20 epochs": replace(_VIT_MNIST, epochs=20),
-            "CIFAR-10, 50 epochs": replace(_VIT_CIFAR10, layers=6, features=192, epochs=50, augment=True),
+            "CIFAR-10, 50 epochs": replace(_VIT_CIFAR10, layers=6, features=192, patch=4, epochs=50, augment=True),
         },
     },
     variants={
@@ -228,10 +232,6 @@ VISION = Experiment(
     ),
     seeds={"smoke": 1, "cpu": 2, "full": 3},
 )
-
-
-def _sized(layers: int, features: int, **more: Any) -> TrainConfig:
-    return replace(_SMALL, layers=layers, features=features, heads=features // 32, learning_rate=2e-3, **more)
 
 
 def _gap_closes(results: Results) -> Judgement | None:

@@ -90,7 +90,7 @@ def file_system(tmp_path):
 
 
 def test_killed_at_any_moment(tmp_path, record_fault):
-    """Also before the first checkpoint, while one is saved, and while the other files are written; 20 times at night."""
+    """Also before the first checkpoint, while one is saved, and while other files are written; 20 times at night."""
     options = ["--widths", "16", "--epochs", "20", "--sync-period", "10", "--resume", "--out"]
     command = lambda name: [sys.executable, "-m", "laperm_jax.cli", "train", *options, str(tmp_path / name)]
     run_to_the_end = functools.partial(subprocess.run, check=True, capture_output=True)
