@@ -57,6 +57,8 @@ def trace(
     config, final, summary = run_folder.read_config(run), run_folder.read_weights(run), run_folder.read_summary(run)
     if summary is None:
         raise ConfigError(f"{run} has not come to its end; go on with it by --resume")
+    if any(name.endswith("_start") for name in summary):
+        raise ConfigError(f"{run} began with the order of another run (--start), which its folder does not keep")
     config = resolve(config)
     trainer = Trainer(config, data.load(config.dataset, data_dir))
     layer = layer or next(iter(trainer.kernel_axes))

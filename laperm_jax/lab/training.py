@@ -114,6 +114,8 @@ class Trainer:
 
     def _take_over(self, run: Path) -> None:
         """Places the initial values by the ranks of a run's final weights, and takes all that is not reordered."""
+        if not (run / weights.FILE).is_file():
+            raise ConfigError(f"--start {run} holds no {weights.FILE}: name the folder of a run that is finished")
         found = weights.load(run / weights.FILE)
 
         def replaced(path: str, leaf: jax.Array) -> jax.Array:

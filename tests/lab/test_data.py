@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laperm_jax.lab import data
-from laperm_jax.lab.config import ConfigError
+from laperm_jax.lab import data, tasks
+from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
 
 needs_tfds = pytest.mark.skipif(
     not (Path(os.environ.get("TFDS_DATA_DIR", "missing")) / "mnist").is_dir(),
@@ -79,3 +79,24 @@ def test_real_datasets(name, shape, examples):
     assert dataset.train.images.dtype == np.uint8
     assert np.bincount(dataset.train.labels).min() >= 5000
     assert data.load(name) is dataset  # read once
+
+
+@needs_tfds
+def test_the_real_text():
+    text = data.load("tiny_shakespeare")
+    assert [len(part) for part in (text.train, text.validation, text.test)] == [1_003_854, 55_769, 55_771]
+    assert len(text.vocabulary) == 65
+    assert np.frombuffer(text.vocabulary, np.uint8)[text.train[:14]].tobytes() == b"First Citizen:"
+
+
+@needs_tfds
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_shapes_are_known_without_the_data(task):
+    config = resolve(DEFAULTS[task])
+    found = tasks.make(config, data.load(config.dataset))
+    assert data.shapes(config) == (found.input_shape, found.outputs)
+
+
+def test_characters_that_are_not_known_are_named():
+    with pytest.raises(ConfigError, match=r"the text holds '!', 'Z'; the characters known are 'abc'"):
+        data.encode(b"abc", b"aZb!")

@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax import cli
-from laperm_jax.lab import data, packing, run, sampling
+from laperm_jax.lab import data, packing, run, sampling, tracing
 from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
 from laperm_jax.lab.data import Text
 from laperm_jax.lab.training import Trainer
@@ -137,14 +137,16 @@ def test_a_run_of_another_network_is_refused_as_a_start(finished):
     folder, _ = finished
     with pytest.raises(ConfigError, match=r"--start .* is a run of another network: it has no .* of shape"):
         trained(start=folder, features=32)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"--start .*nowhere holds no weights.safetensors: name the folder of a run"):
         trained(start=folder / "nowhere")
 
 
-def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished):
+def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_path):
     folder, summary = finished
-    again = run.train(replace(CONFIG, start=folder, epochs=1))
+    again = run.train(replace(CONFIG, start=folder, epochs=1, out=tmp_path / "run"))
     assert again["test_loss_start"] == summary["test_loss"]  # the same values in the same order
+    with pytest.raises(ConfigError, match="began with the order of another run"):
+        tracing.trace(tmp_path / "run")
 
 
 def test_it_writes_on_and_the_seed_decides_what(finished):
