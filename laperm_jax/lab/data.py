@@ -18,7 +18,9 @@ import numpy as np
 from laperm_jax.lab.config import DATASETS, ConfigError, DatasetName, TrainConfig
 
 NAMES = typing.get_args(DatasetName)
-_COME_ALONG = ("digits", *DATASETS["regression"])  # with scikit-learn, and as formulas
+_COME_ALONG = {"digits": "digits come with scikit-learn"} | {
+    name: f"{name} is a formula" for name in DATASETS["regression"]
+}
 IMAGE_SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}  # height, width, channels
 _CLASSES, _VOCABULARY = 10, 65
 
@@ -173,7 +175,7 @@ def prepare(name: str, data_dir: Path | None = None) -> Path:
     """
     check_name(name)
     if name in _COME_ALONG:
-        raise ConfigError(f"{name} {'come' if name == 'digits' else 'comes'} along: there is nothing to prepare")
+        raise ConfigError(f"{_COME_ALONG[name]}: there is nothing to prepare")
     builder = _builder(name, _resolve(data_dir))
     if not builder.is_prepared():
         import tensorflow  # noqa: F401  # what TFDS prepares with; fails here, by name, rather than deep inside

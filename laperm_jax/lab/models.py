@@ -302,15 +302,3 @@ def build(
     except ValueError as error:
         size = " x ".join(map(str, image_shape))
         raise ValueError(f"{name} does not fit images of {size}: {error}") from None
-
-
-def count_kernels(name: str, image_shape: Shape, widths: Sequence[int]) -> int:
-    """Counts the kernels of a network without making them."""
-    numbers = []
-
-    def kernel_init(number: int) -> Initializer:
-        numbers.append(number)
-        return zeros
-
-    nnx.eval_shape(lambda: build(name, image_shape, widths=widths, kernel_init=kernel_init, rngs=nnx.Rngs(0)))
-    return len(numbers)
