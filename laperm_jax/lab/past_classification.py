@@ -254,8 +254,8 @@ SCALE = Experiment(
     networks={
         "smoke": {f"width {width}": replace(_TINY, features=width) for width in (16, 32)},
         "cpu": {
-            **{f"width {width}": _sized(4, width, steps=300) for width in (64, 128, 256)},
-            **{f"depth {layers}": _sized(layers, 128, steps=300) for layers in (2, 8)},
+            **{f"width {width}": _sized(4, width, steps=250) for width in (64, 128, 256)},
+            **{f"depth {layers}": _sized(layers, 128, steps=250) for layers in (2, 8)},
         },
         "full": {
             **{
