@@ -192,7 +192,7 @@ LANGUAGE_KINDS = Experiment(
 )
 
 _VIT = TrainConfig(model="vit", init="normal:0.05", sync_period=50)
-_VIT_MNIST = replace(_VIT, dataset="mnist", features=64, patch=7, epochs=5)
+_VIT_MNIST = replace(_VIT, dataset="mnist", layers=2, patch=7, epochs=5)
 _VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=8)
 
 
