@@ -72,13 +72,17 @@ LANGUAGE = Experiment(
 def _settings(network: str) -> dict[str, Settings]:
     """The variants of a network: fewer where the initial values are not those that were found."""
     small = "LeCun" not in network
-    rates = {_ADAM: (1e-3, 2e-3, 4e-3) if small else (2e-3,), _LAPERM: (1e-3, 2e-3, 4e-3)}
+    rates = {
+        _ADAM: (1e-3, 2e-3, 4e-3) if small else (2e-3,),
+        _LAPERM: (1e-3, 2e-3, 4e-3),
+        _KERNELS_FROZEN: (4e-3, 8e-3, 1.6e-2) if small else (4e-3,),
+    }
     variants: dict[str, Settings] = {
         **{f"{_ADAM}, {rate:g}": {**INNER_ALONE, "learning_rate": rate} for rate in rates[_ADAM]},
         **{f"{_LAPERM}, {rate:g}, k = 50": {"learning_rate": rate} for rate in rates[_LAPERM]},
         **{f"{_LAPERM}, 0.002, k = {k}": {"learning_rate": 2e-3, "sync_period": k} for k in (20, 100)},
         f"{_LAPERM}, 0.002, k = 50, embeddings too": {"learning_rate": 2e-3, "permute_embeddings": True},
-        **{f"{_KERNELS_FROZEN}, {rate:g}": {**FROZEN, "learning_rate": rate} for rate in (4e-3, 8e-3)[: 1 + small]},
+        **{f"{_KERNELS_FROZEN}, {rate:g}": {**FROZEN, "learning_rate": rate} for rate in rates[_KERNELS_FROZEN]},
     }
     if not small:
         return variants
