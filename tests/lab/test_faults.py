@@ -284,7 +284,7 @@ def test_corrupt_records_of_a_dataset_are_refused(position, tmp_path, monkeypatc
     shutil.copytree(MNIST, tmp_path / "mnist")
     records = next(tmp_path.rglob("mnist-test.array_record*"))
     truncate(records) if position is None else flip_a_bit(records, position)
-    monkeypatch.setattr(data, "_load_tfds", data._load_tfds.__wrapped__)
+    monkeypatch.setattr(data, "_load_images", data._load_images.__wrapped__)
     assert cli.main(["train", "--dataset", "mnist", "--data-dir", str(tmp_path)]) == cli.BAD_INPUT
     errors = capsys.readouterr().err
     assert errors.startswith(f"laperm: mnist in {tmp_path}/mnist/3.0.1 cannot be read: ")
