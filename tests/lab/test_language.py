@@ -29,6 +29,7 @@ CONFIG = replace(
     epochs=2,
     sync_period=5,
     learning_rate=1e-2,
+    init="lecun_normal",
 )
 _CYCLE = np.arange(2001, dtype=np.uint8) % 7  # what comes next is certain
 TEXT = Text(_CYCLE, _CYCLE[:101], _CYCLE[:201], b"\n:EMORZ")
