@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from laperm_jax.lab import past_classification, report
+from laperm_jax.lab import report
 from laperm_jax.lab.bench import milliseconds
+from laperm_jax.lab.experiments import PAST_CLASSIFICATION
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
@@ -266,7 +267,7 @@ def pages() -> dict[Path, str]:
         "docs/analysis.md": render_page(
             results, [("decomposition.json", _decomposition), ("sync_period.json", _sync_periods)]
         ),
-        "docs/beyond.md": _experiments(ROOT / "results", list(past_classification.EXPERIMENTS)),
+        "docs/beyond.md": _experiments(ROOT / "results", [experiment.name for experiment in PAST_CLASSIFICATION]),
         "docs/format.md": render_page(results, [("packing.json", _packing)]),
         "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
     }

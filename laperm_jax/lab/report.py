@@ -14,8 +14,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
 from laperm_jax.lab.config import ConfigError, ScaleName, as_json, resolve
-from laperm_jax.lab.experiments import EXPERIMENTS
-from laperm_jax.lab.grid import Claim, Experiment, Judgement, Results
+from laperm_jax.lab.experiments import EXPERIMENTS, Claim, Experiment, Judgement, Results
 from laperm_jax.lab.plots import FREE, RECONNECTED, tidy
 
 _KINDS = (("_free", "free weights", FREE), ("", "reconnected weights", RECONNECTED))

@@ -12,8 +12,7 @@ from safetensors.numpy import load_file
 
 from laperm_jax.lab import grid
 from laperm_jax.lab.config import ConfigError, TrainConfig, check
-from laperm_jax.lab.experiments import EXPERIMENTS
-from laperm_jax.lab.grid import Experiment, Results
+from laperm_jax.lab.experiments import EXPERIMENTS, Experiment, Results
 from laperm_jax.lab.loop import Loop
 from laperm_jax.lab.run import train
 

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from laperm_jax.lab import grid, report
 from laperm_jax.lab.config import ConfigError, as_json, resolve
-from laperm_jax.lab.experiments import EXPERIMENTS
-from laperm_jax.lab.grid import Results
+from laperm_jax.lab.experiments import EXPERIMENTS, Results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
