@@ -232,12 +232,12 @@ def parse(args: Sequence[str]) -> Command:
 
 def _train(config: TrainConfig, console: Console) -> int:
     from laperm_jax.lab.run import train
+    from laperm_jax.lab.scores import SCORES, format_score
 
-    summary = train(config, console)
-    score, form = ("accuracy", ".2%") if "test_accuracy" in summary else ("loss", ".5g")
-    reconnected, free = summary[f"test_{score}"], summary[f"test_{score}_free"]
+    summary, score = train(config, console), SCORES[config.task]
+    reconnected, free = (format_score(score, summary[f"test_{score}{kind}"]) for kind in ("", "_free"))
     chosen = f"of epoch {summary['best_epoch']}, chosen by validation"
-    console.print(f"test {score} {reconnected:{form}} reconnected, {free:{form}} free, {chosen}")
+    console.print(f"test {score} {reconnected} reconnected, {free} free, {chosen}")
     if config.sync_period:
         vectors = f"{summary['exact_vectors']} of {summary['total_vectors']} weight vectors"
         console.print(f"{vectors} are exact permutations of their initial values")

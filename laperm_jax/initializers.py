@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -89,14 +90,7 @@ def equidistant(limit: float) -> Initializer:
       >>> jax.numpy.sort(kernel, axis=0)[:, 0].tolist()
       [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
-
-    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-        fan_in, vectors = math.prod(shape[:-1]), shape[-1]
-        values = jnp.broadcast_to(jnp.linspace(-limit, limit, fan_in, dtype=dtype)[:, None], (fan_in, vectors))
-        kernel = jax.random.permutation(key, values, independent=True).reshape(shape)
-        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
-
-    return init
+    return _permuted(lambda fan_in, dtype: jnp.linspace(-limit, limit, fan_in, dtype=dtype))
 
 
 def levels(number: float) -> Initializer:
@@ -124,15 +118,11 @@ def levels(number: float) -> Initializer:
     if number != int(number) or number < 2:
         raise ValueError(f"the number of levels must be a whole one, 2 or more, not {number}")
 
-    def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
-        fan_in, vectors = math.prod(shape[:-1]), shape[-1]
-        ascending = np.linspace(-1, 1, int(number))[np.arange(fan_in) * int(number) // fan_in]
-        column = jnp.asarray(ascending / ascending.std() * (2 / fan_in) ** 0.5, dtype)
-        values = jnp.broadcast_to(column[:, None], (fan_in, vectors))
-        kernel = jax.random.permutation(key, values, independent=True).reshape(shape)
-        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
+    def ascending(fan_in: int, dtype: Any) -> jax.Array:
+        values = np.linspace(-1, 1, int(number))[np.arange(fan_in) * int(number) // fan_in]
+        return jnp.asarray(values / values.std() * (2 / fan_in) ** 0.5, dtype)
 
-    return init
+    return _permuted(ascending)
 
 
 def symmetric_uniform(limit: float) -> Initializer:
@@ -154,6 +144,18 @@ def symmetric_uniform(limit: float) -> Initializer:
 
     def init(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -limit, limit, out_sharding=out_sharding)
+
+    return init
+
+
+def _permuted(values: Callable[[int, Any], jax.Array]) -> Initializer:
+    """Gives each weight vector, in random order, the values ``(fan_in,)`` of a function of fan-in and dtype."""
+
+    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+        fan_in, vectors = math.prod(shape[:-1]), shape[-1]
+        columns = jnp.broadcast_to(values(fan_in, dtype)[:, None], (fan_in, vectors))
+        kernel = jax.random.permutation(key, columns, independent=True).reshape(shape)
+        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
 
     return init
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -373,11 +373,6 @@ def check_evaluate(config: EvaluateConfig) -> None:
     _check_fields(config, {})
     if not config.keras_weights.is_file():
         raise ConfigError(f"--keras-weights {config.keras_weights} is no file; name a Keras weight file (HDF5)")
-
-
-def goodness(scores: Mapping[str, Any]) -> float:
-    """The score of validation examples, of a line of metrics or a summary, so that more is better."""
-    return float(scores["val_accuracy"]) if "val_accuracy" in scores else -float(scores["val_loss"])
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from laperm_jax._vectors import Axes, from_vectors, weight_vectors
 from laperm_jax.decomposition import Decomposition, decompose
 from laperm_jax.lab import data, run_folder
 from laperm_jax.lab.config import resolve
+from laperm_jax.lab.scores import Score, format_score
 from laperm_jax.lab.training import Trainer
 from laperm_jax.lab.weights import Weights, to_numpy
 
@@ -48,7 +49,7 @@ class Decomposed(NamedTuple):
 
     shares: dict[str, Shares]
     scores: dict[str, float]
-    score: str
+    score: Score
 
 
 def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
@@ -114,7 +115,7 @@ def tables(decomposed: Decomposed) -> list[Table]:
     scores.add_column("weights")
     scores.add_column(f"test {decomposed.score}", justify="right")
     for name, score in decomposed.scores.items():
-        scores.add_row(name, f"{score:.2%}" if decomposed.score == "accuracy" else f"{score:.4g}")
+        scores.add_row(name, format_score(decomposed.score, score))
     return [shares, scores]
 
 

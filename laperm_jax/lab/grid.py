@@ -14,6 +14,7 @@ from laperm_jax.lab.config import ConfigError, ScaleName, TrainConfig, resolve
 from laperm_jax.lab.experiments.base import Cell, Experiment
 from laperm_jax.lab.run import train_seeds
 from laperm_jax.lab.run_folder import SUMMARY, differing_settings
+from laperm_jax.lab.scores import SCORES, format_score
 
 
 def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, console: Console) -> bool:
@@ -84,10 +85,8 @@ def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> lis
         return scores
     for path, folder in zip(partial, folders, strict=True):
         path.rename(folder)
-    return [
-        f"{summary['test_accuracy']:.2%}" if "test_accuracy" in summary else f"{summary['test_loss']:.4g}"
-        for summary in summaries
-    ]
+    score = SCORES[cells[0].config.task]
+    return [format_score(score, summary[f"test_{score}"]) for summary in summaries]
 
 
 def _is_finished(folder: Path, config: TrainConfig) -> bool:

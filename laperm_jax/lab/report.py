@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from laperm_jax.lab.config import ConfigError, ScaleName, as_json, resolve
 from laperm_jax.lab.experiments import EXPERIMENTS, Claim, Experiment, Judgement, Results
 from laperm_jax.lab.plots import FREE, RECONNECTED, tidy
+from laperm_jax.lab.scores import format_score
 
 _KINDS = (("_free", "free weights", FREE), ("", "reconnected weights", RECONNECTED))
 _INK = "#010203"  # stands for the colour of the page's text, which a reader may have light or dark
@@ -108,12 +109,12 @@ def _row(results: Results, network: str, variant: str) -> list[str]:
     free = results.mean(network, variant, f"test_{results.score}_free")
     if results.score == "accuracy":
         spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
-        scores = [f"{100 * values.mean():.2f}{spread} %", f"{free:.2%}"]
+        score = f"{100 * values.mean():.2f}{spread} %"
     else:
         spread = f" ± {values.std(ddof=1):.2g}" if values.size > 1 else ""
-        scores = [f"{values.mean():.4g}{spread}", f"{free:.4g}"]
+        score = format_score(results.score, values.mean()) + spread
     others = [_mean(results, network, variant, metric) for metric in results.experiment.metrics]
-    return [network, variant, str(values.size), *scores, *others]
+    return [network, variant, str(values.size), score, format_score(results.score, free), *others]
 
 
 def _mean(results: Results, network: str, variant: str, metric: str) -> str:

@@ -19,10 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, weight_vectors
 from laperm_jax.lab import data, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, check, goodness, resolve
+from laperm_jax.lab.config import ConfigError, TrainConfig, check, resolve
 from laperm_jax.lab.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.sampling import continue_text
+from laperm_jax.lab.scores import goodness
 from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 

@@ -16,8 +16,9 @@ from tensorboardX import SummaryWriter
 
 from laperm_jax._vectors import Axes
 from laperm_jax.lab import plots, weights
-from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, as_json, goodness
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, as_json
 from laperm_jax.lab.loop import Checkpoint
+from laperm_jax.lab.scores import goodness
 from laperm_jax.lab.training import TrainState
 from laperm_jax.lab.weights import Weights
 

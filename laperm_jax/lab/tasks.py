@@ -1,7 +1,7 @@
 """What a network is to learn: examples on the device, how an epoch goes through them, the loss, and the score."""
 
 import abc
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 from laperm_jax.lab import augmentation
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.data import AnyDataset, Dataset, Function, Split, Text, hold_out
+from laperm_jax.lab.scores import SCORES, Score, format_score
 
 Shape = tuple[int, ...]
 
@@ -37,7 +38,7 @@ class Task(abc.ABC):
       outputs: number of features that the network returns.
     """
 
-    score: ClassVar[Literal["accuracy", "loss"]]
+    score: ClassVar[Score]
     evaluation_batch = _EVALUATION_BATCH
     train: Any
     validation: Batch
@@ -51,8 +52,8 @@ class Task(abc.ABC):
         return score > other if self.score == "accuracy" else score < other
 
     def format_score(self, score: float) -> str:
-        """A score with its unit, for people."""
-        return f"{score:.2%}" if self.score == "accuracy" else f"{score:.4f}"
+        """A score for people."""
+        return format_score(self.score, score)
 
     def order(self, key: jax.Array) -> jax.Array:
         """The examples of an epoch, each once, as :meth:`take` wants them: int32 ``(examples,)``."""
@@ -91,7 +92,7 @@ class Classification(Task):
       ConfigError: if settings and data do not fit together.
     """
 
-    score = "accuracy"
+    score = SCORES["classification"]
 
     def __init__(self, config: TrainConfig, dataset: Dataset):
         validation_size = config.validation_size or 0
@@ -141,7 +142,7 @@ class Language(Task):
       ConfigError: if the text is too short.
     """
 
-    score = "loss"
+    score = SCORES["language"]
 
     def __init__(self, config: TrainConfig, text: Text):
         self._context = context = config.context
@@ -181,16 +182,12 @@ class Language(Task):
 class Regression(Task):
     """Points and values of a function; loss and score are the mean squared error."""
 
-    score = "loss"
+    score = SCORES["regression"]
 
     def __init__(self, function: Function):
         as_batch = lambda points: Batch(jnp.asarray(points.x), jnp.asarray(points.y))
         self.train, self.validation, self.test = map(as_batch, (function.train, function.validation, function.test))
         self.examples, self.input_shape, self.outputs = len(function.train.x), function.train.x.shape[1:], 1
-
-    def format_score(self, score: float) -> str:
-        """A mean squared error, which may be small."""
-        return f"{score:.3e}"
 
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Mean squared error."""

@@ -53,7 +53,27 @@ class Block(nnx.Module):
         return x + self.down(nnx.relu(self.up(self.norm2(x))))
 
 
-class LanguageModel(nnx.Module):
+class _Transformer(nnx.Module):
+    """What both networks share: embedded positions, blocks, a last LayerNorm, and an output layer."""
+
+    def __init__(self, length: int, outputs: int, size: Size, kernel_inits: Iterator[Initializer], rngs: nnx.Rngs):
+        dtype = jnp.dtype(size.dtype)
+        self.positions = nnx.Embed(length, size.features, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([Block(size, kernel_inits, rngs) for _ in range(size.layers)])
+        self.norm = nnx.LayerNorm(size.features, use_bias=False, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(
+            size.features, outputs, use_bias=False, dtype=dtype, kernel_init=next(kernel_inits), rngs=rngs
+        )
+
+    def transform(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Features ``(batch, length, features)`` for the output layer, of embedded tokens or patches of that shape."""
+        x += self.positions(jnp.arange(x.shape[1]))
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)
+
+
+class LanguageModel(_Transformer):
     """Predicts each next token from those before it.
 
     Args:
@@ -75,25 +95,18 @@ class LanguageModel(nnx.Module):
     """
 
     def __init__(self, vocabulary: int, context: int, size: Size, kernel_inits: Iterator[Initializer], rngs: nnx.Rngs):
-        dtype = jnp.dtype(size.dtype)
-        self.tokens = nnx.Embed(vocabulary, size.features, dtype=dtype, rngs=rngs)
-        self.positions = nnx.Embed(context, size.features, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List([Block(size, kernel_inits, rngs) for _ in range(size.layers)])
-        self.norm = nnx.LayerNorm(size.features, use_bias=False, dtype=dtype, rngs=rngs)
-        self.output = _output(size, vocabulary, kernel_inits, rngs)
+        self.tokens = nnx.Embed(vocabulary, size.features, dtype=jnp.dtype(size.dtype), rngs=rngs)
+        super().__init__(context, vocabulary, size, kernel_inits, rngs)
 
     def __call__(self, tokens: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Returns float32 logits ``(batch, length, vocabulary)`` for tokens ``(batch, length)``."""
         del rngs  # there is no dropout
         length = tokens.shape[1]
-        x = self.tokens(tokens) + self.positions(jnp.arange(length))
         mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.output(self.norm(x)).astype(jnp.float32)
+        return self.output(self.transform(self.tokens(tokens), mask)).astype(jnp.float32)
 
 
-class VisionTransformer(nnx.Module):
+class VisionTransformer(_Transformer):
     """Classifies images by their square patches; the mean over them goes to the output layer.
 
     Args:
@@ -120,30 +133,22 @@ class VisionTransformer(nnx.Module):
         height, width, channels = image_shape
         if height % patch or width % patch:
             raise ValueError(f"vit: patches of {patch} x {patch} do not tile images of {height} x {width}")
-        dtype = jnp.dtype(size.dtype)
         self.patch = patch
         self.patches = nnx.Linear(
             patch * patch * channels,
             size.features,
             use_bias=False,
-            dtype=dtype,
+            dtype=jnp.dtype(size.dtype),
             kernel_init=next(kernel_inits),
             rngs=rngs,
         )
-        count = (height // patch) * (width // patch)
-        self.positions = nnx.Embed(count, size.features, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List([Block(size, kernel_inits, rngs) for _ in range(size.layers)])
-        self.norm = nnx.LayerNorm(size.features, use_bias=False, dtype=dtype, rngs=rngs)
-        self.output = _output(size, classes, kernel_inits, rngs)
+        super().__init__((height // patch) * (width // patch), classes, size, kernel_inits, rngs)
 
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Returns float32 logits ``(batch, classes)`` for images ``(batch, height, width, channels)``."""
         del rngs  # there is no dropout
-        patches = self.cut(images)
-        x = self.patches(patches) + self.positions(jnp.arange(patches.shape[1]))
-        for block in self.blocks:
-            x = block(x)
-        return self.output(self.norm(x).mean(axis=1)).astype(jnp.float32)
+        x = self.transform(self.patches(self.cut(images)))
+        return self.output(x.mean(axis=1)).astype(jnp.float32)
 
     def cut(self, images: jax.Array) -> jax.Array:
         """The patches of images, row by row: ``(batch, patches, height * width * channels of a patch)``."""
@@ -151,8 +156,3 @@ class VisionTransformer(nnx.Module):
         rows, columns = height // self.patch, width // self.patch
         patches = images.reshape(batch, rows, self.patch, columns, self.patch, channels).swapaxes(2, 3)
         return patches.reshape(batch, rows * columns, -1)
-
-
-def _output(size: Size, features: int, kernel_inits: Iterator[Initializer], rngs: nnx.Rngs) -> nnx.Linear:
-    dtype = jnp.dtype(size.dtype)
-    return nnx.Linear(size.features, features, use_bias=False, dtype=dtype, kernel_init=next(kernel_inits), rngs=rngs)

@@ -11,10 +11,9 @@ from rich.console import Console
 from laperm_jax.lab import grid, report
 from laperm_jax.lab.config import ConfigError, as_json, resolve
 from laperm_jax.lab.experiments import EXPERIMENTS, Results
+from laperm_jax.lab.scores import SCORES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-SCORES = {"classification": "accuracy", "language": "loss", "regression": "loss"}
 
 
 def fake(folder, experiment, scale, accuracies):

@@ -72,7 +72,7 @@ def test_regression_measures_squared_errors():
 
 @pytest.mark.parametrize(
     ("name", "better", "worse", "text"),
-    [("sine", 0.1, 0.2, "1.000e-01"), ("digits", 0.2, 0.1, "20.00%"), ("text", 0.1, 0.2, "0.1000")],
+    [("sine", 0.1, 0.2, "0.1000"), ("digits", 0.2, 0.1, "20.00%"), ("text", 0.1, 0.2, "0.1000")],
 )
 def test_which_score_is_better(name, better, worse, text):
     config = replace(DEFAULTS["classification"], validation_size=180) if name == "digits" else CONFIG

@@ -13,6 +13,7 @@ import numpy as np
 from laperm_jax.lab.config import ScaleName, TrainConfig
 from laperm_jax.lab.run import Summary
 from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY
+from laperm_jax.lab.scores import SCORES
 
 Settings = Mapping[str, Any]  # fields of TrainConfig; of start, the name of the variant whose weights to begin with
 Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
@@ -141,8 +142,7 @@ class Results:
                     [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
                 )
                 self.configs[key] = json.loads((run / CONFIG).read_text())
-        summaries = [summary for runs in self.runs.values() for summary in runs]
-        self.score = "loss" if any("test_loss" in summary for summary in summaries) else "accuracy"
+        self.score = SCORES[next(iter(experiment.networks[scale].values())).task]
 
     @property
     def networks(self) -> list[str]:
