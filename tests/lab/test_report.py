@@ -88,13 +88,18 @@ def test_every_claim_can_be_judged_or_left_open_at_every_scale(tmp_path, experim
     ("laperm", "verdict"), [(1.64, "reproduced"), (1.7, "partly reproduced"), (1.79, "not reproduced")]
 )
 def test_the_verdict_on_language_and_what_is_written(tmp_path, laperm, verdict):
-    losses = {"Adam": 1.6, "LaPerm": laperm, "kernels frozen": 2.4}
-    fake(
-        tmp_path, "language", "cpu", lambda cell: {"test_loss": losses[cell.variant], "sample": f"<{cell.variant}> & I"}
-    )
+    test = {"Adam": 1.6, "LaPerm": laperm, "kernels frozen, 0.008": 2.2, "kernels frozen, 0.016": 2.4}
+    validation = {"kernels frozen, 0.008": 2.6, "kernels frozen, 0.016": 2.5}  # the second is chosen
+
+    def entries(cell):
+        loss = validation.get(cell.variant, 1.0)
+        return {"test_loss": test[cell.variant], "val_loss": loss, "sample": f"<{cell.variant}> & I"}
+
+    fake(tmp_path, "language", "cpu", entries)
     ((_, results, judgements),) = report.sections(tmp_path)
     assert results.score == "loss"
     assert [judgement.verdict for _, judgement in judgements] == [verdict, "reproduced"]
+    assert f"{laperm - 2.4:+.3f} nats" in judgements[1][1].measured
     report.write(tmp_path / "report.html", tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "&lt;LaPerm&gt; &amp; I" in page

@@ -13,7 +13,7 @@ import numpy as np
 from laperm_jax.lab.config import ScaleName, TrainConfig
 from laperm_jax.lab.run import Summary
 from laperm_jax.lab.run_folder import CONFIG, METRICS, SUMMARY
-from laperm_jax.lab.scores import SCORES
+from laperm_jax.lab.scores import SCORES, goodness
 
 Settings = Mapping[str, Any]  # fields of TrainConfig; of start, the name of the variant whose weights to begin with
 Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
@@ -159,9 +159,18 @@ class Results:
         values = self.values(network, variant, metric)
         return float(values.mean()) if values.size else float("nan")
 
+    def best(self, network: str, method: str) -> str:
+        """The variant called so; without one, that of ``method, ...`` with the best mean validation score."""
+        means = {
+            variant: np.mean([goodness(summary) for summary in summaries])
+            for (name, variant), summaries in self.runs.items()
+            if name == network and variant.startswith(f"{method},") and (network, method) not in self.runs
+        }
+        return max(means, key=means.__getitem__, default=method)
+
     def gap(self, network: str, variant: str, reference: str) -> float:
-        """The mean test score of a variant less that of another."""
-        return self.mean(network, variant) - self.mean(network, reference)
+        """The mean test score of a variant less that of another, each the best of that name."""
+        return self.mean(network, self.best(network, variant)) - self.mean(network, self.best(network, reference))
 
 
 def judge_gap(
@@ -170,8 +179,8 @@ def judge_gap(
     """A judge of how far the mean test score of a variant is above that of another.
 
     Args:
-      variant: name of the variant.
-      reference: name of the other.
+      variant: name of the variant, or of a method, whose best variant it then is (:meth:`Results.best`).
+      reference: the same of the other.
       good: whether a gap is as claimed; it has to be so on every network.
       fair: the same, asking for less; without it, a good gap on one network is fair.
     """

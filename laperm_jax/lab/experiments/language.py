@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from laperm_jax.lab.experiments.base import (
     ADAM,
     FROZEN,
@@ -19,7 +17,13 @@ from laperm_jax.lab.experiments.base import (
     judge_gap,
     nats,
 )
-from laperm_jax.lab.experiments.settings import LARGE_TRANSFORMER, SMALL_TRANSFORMER, TINY_TRANSFORMER, transformer
+from laperm_jax.lab.experiments.settings import (
+    LARGE_TRANSFORMER,
+    SMALL_TRANSFORMER,
+    TINY_TRANSFORMER,
+    at_rates,
+    transformer,
+)
 
 LANGUAGE = Experiment(
     name="language",
@@ -33,7 +37,7 @@ LANGUAGE = Experiment(
     variants={
         ADAM: {**INNER_ALONE, "learning_rate": 2e-3},  # each the best of language-settings
         LAPERM: {"learning_rate": 4e-3},
-        KERNELS_FROZEN: {**FROZEN, "learning_rate": 8e-3},
+        **at_rates({KERNELS_FROZEN: FROZEN}, (8e-3, 1.6e-2)),
     },
     curves=True,
     claims=(
@@ -60,15 +64,15 @@ def _settings(network: str) -> dict[str, Settings]:
     small = "LeCun" not in network
     rates = {
         ADAM: (1e-3, 2e-3, 4e-3) if small else (2e-3,),
-        LAPERM: (1e-3, 2e-3, 4e-3),
-        KERNELS_FROZEN: (4e-3, 8e-3, 1.6e-2) if small else (4e-3,),
+        LAPERM: (1e-3, 2e-3, 4e-3, 8e-3) if small else (1e-3, 2e-3, 4e-3),
+        KERNELS_FROZEN: (4e-3, 8e-3, 1.6e-2, 3.2e-2) if small else (4e-3,),
     }
     variants: dict[str, Settings] = {
-        **{f"{ADAM}, {rate:g}": {**INNER_ALONE, "learning_rate": rate} for rate in rates[ADAM]},
+        **at_rates({ADAM: INNER_ALONE}, rates[ADAM]),
         **{f"{LAPERM}, {rate:g}, k = 50": {"learning_rate": rate} for rate in rates[LAPERM]},
         **{f"{LAPERM}, 0.002, k = {k}": {"learning_rate": 2e-3, "sync_period": k} for k in (20, 100)},
         f"{LAPERM}, 0.002, k = 50, embeddings too": {"learning_rate": 2e-3, "permute_embeddings": True},
-        **{f"{KERNELS_FROZEN}, {rate:g}": {**FROZEN, "learning_rate": rate} for rate in rates[KERNELS_FROZEN]},
+        **at_rates({KERNELS_FROZEN: FROZEN}, rates[KERNELS_FROZEN]),
     }
     if not small:
         return variants
@@ -84,13 +88,8 @@ def _values_matter(results: Results) -> Judgement | None:
     texts, best = [], {}
     for network in results.networks:
         for method in (ADAM, LAPERM, KERNELS_FROZEN):
-            losses = {
-                variant: results.mean(name, variant, "val_loss")
-                for name, variant in results.runs
-                if name == network and variant.startswith(method)
-            }
-            variant = min(losses, key=losses.__getitem__, default="")
-            best[network, method] = losses.get(variant, np.nan)
+            variant = results.best(network, method)
+            best[network, method] = results.mean(network, variant, "val_loss")
             texts.append(f"{network}: {variant} {best[network, method]:.3f}")
     if len(results.networks) < 2:
         return None
@@ -158,7 +157,7 @@ LANGUAGE_KINDS = Experiment(
     question="What changes when one kind of kernel alone is freed, or stays at its initial values?",
     networks={
         "smoke": {"1 x 16": TINY_TRANSFORMER},
-        "cpu": {"2 x 64, 800 steps": transformer(2, 64, steps=800)},
+        "cpu": {"2 x 64, 800 steps": transformer(2, 64, steps=800, learning_rate=2e-3)},
         "full": {"6 x 384": replace(LARGE_TRANSFORMER, steps=2000, learning_rate=2e-3)},
     },
     variants={

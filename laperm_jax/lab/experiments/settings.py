@@ -1,10 +1,11 @@
 """Networks that several experiments train."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from laperm_jax.lab.config import DEFAULTS, PAPER, ScaleName, TrainConfig
+from laperm_jax.lab.experiments.base import Settings
 
 Networks = Mapping[ScaleName, Mapping[str, TrainConfig]]
 
@@ -29,8 +30,15 @@ LARGE_TRANSFORMER = replace(
 )
 
 
+def at_rates(methods: Mapping[str, Settings], rates: Sequence[float]) -> dict[str, Settings]:
+    """Each method at each learning rate, as variants ``method, rate``."""
+    return {
+        f"{method}, {rate:g}": {**settings, "learning_rate": rate}
+        for method, settings in methods.items()
+        for rate in rates
+    }
+
+
 def transformer(layers: int, features: int, **more: Any) -> TrainConfig:
     """The small transformer with so many blocks and features, 32 of them to a head."""
-    return replace(
-        SMALL_TRANSFORMER, layers=layers, features=features, heads=features // 32, learning_rate=2e-3, **more
-    )
+    return replace(SMALL_TRANSFORMER, layers=layers, features=features, heads=features // 32, **more)
