@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import optax
+from scipy.special import ndtri
 
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._vectors import Axes, FanInRule, matrix_fan_in, vector_axes, weight_vectors
@@ -90,7 +90,7 @@ def weight_profile(vectors: np.ndarray) -> Profile:
     number, fan_in = vectors.shape
     ascending = np.sort(vectors, axis=1)
     mean = ascending.mean(axis=0, dtype=np.float64)
-    shapes = np.stack([mean - mean.mean(), _normal_quantiles(fan_in), _uniform_quantiles(fan_in)], axis=1)
+    shapes = np.stack([mean - mean.mean(), normal_quantiles(fan_in), _uniform_quantiles(fan_in)], axis=1)
     squares, products = np.empty(number), np.empty((number, 3))
     for rows, centred in _centred(ascending):
         squares[rows], products[rows] = np.sum(centred**2, axis=1), centred @ shapes
@@ -187,8 +187,15 @@ def _centred(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         yield rows, chunk - chunk.mean(axis=1, keepdims=True)
 
 
-def _normal_quantiles(count: int) -> np.ndarray:
-    return np.asarray(jax.scipy.special.ndtri((np.arange(count) + 0.5) / count), np.float64)
+def normal_quantiles(count: int) -> np.ndarray:
+    """What ``count`` sorted values of a standard normal distribution are near: float64 ``(count,)``.
+
+    Example:
+      >>> from laperm_jax.profiles import normal_quantiles
+      >>> normal_quantiles(3).round(2).tolist()
+      [-0.97, 0.0, 0.97]
+    """
+    return ndtri((np.arange(count) + 0.5) / count)
 
 
 def _uniform_quantiles(count: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from laperm_jax.lab.config import resolve
 from laperm_jax.lab.scores import Score, format_score
 from laperm_jax.lab.training import Trainer
 from laperm_jax.lab.weights import Weights, to_numpy
+from laperm_jax.profiles import normal_quantiles
 
 _BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe other weights
 
@@ -136,7 +137,6 @@ def _without_residual(part: Decomposition) -> Decomposition:
 
 def _with_normal_values(part: Decomposition) -> Decomposition:
     """Common values that are quantiles of a normal distribution of their mean and standard deviation."""
-    count = part.profile.size
-    quantiles = np.asarray(jax.scipy.special.ndtri((np.arange(count) + 0.5) / count))
+    quantiles = normal_quantiles(part.profile.size)
     scale = part.profile.std() / (quantiles.std() or 1.0)
     return part._replace(profile=(part.profile.mean() + scale * quantiles).astype(part.profile.dtype))
