@@ -23,7 +23,8 @@ from training import MLP
 from laperm_jax.lab import data
 from laperm_jax.lab.config import TrainConfig, paper_preset, resolve
 from laperm_jax.lab.data import Dataset, hold_out
-from laperm_jax.lab.training import SideBySide, Trainer
+from laperm_jax.lab.side_by_side import SideBySide
+from laperm_jax.lab.training import Trainer
 
 ROUNDS = 5
 SIDE_BY_SIDE = 4

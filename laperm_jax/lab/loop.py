@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
+from laperm_jax.lab.side_by_side import SideBySide
+from laperm_jax.lab.training import Trainer, TrainState, Tree
 
 SyncRecord = dict[str, dict[str, float]]  # path of a parameter, name of a metric
 Status = Literal["running", "finished", "interrupted", "diverged"]

@@ -1,7 +1,6 @@
 """Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from laperm_jax._paths import leaves_by_path
 from laperm_jax.initializers import Recipe
 from laperm_jax.lab import data, initialization, networks, run_folder, weights
 from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, resolve
+from laperm_jax.lab.selection import Tree, matching
 from laperm_jax.lab.training import split_seed
 
 _FILE_SHA256 = "sha256 of weights.safetensors"
@@ -101,36 +101,34 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
     config = resolve(config)
 
     @jax.jit
-    def build(key: jax.Array) -> tuple[dict[int, jax.Array], dict[str, jax.Array]]:
-        """The key data of each kernel, by its number, and the number of each, by its path."""
-        keys: dict[int, jax.Array] = {}
+    def build(key: jax.Array) -> tuple[dict[int, tuple[jax.Array, jax.Array]], Tree]:
+        """The key data and the shape of each draw, by the kernel's number, and the kernels themselves, full of it."""
+        drawn: dict[int, tuple[jax.Array, jax.Array]] = {}
 
         def numbered(number: int) -> Initializer:
             def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-                keys[number], shapes[number] = jax.random.key_data(key), shape
+                drawn[number] = jax.random.key_data(key), jnp.array(shape)
                 return jnp.full(shape, number)
 
             return init
 
         model = networks.build(config, *data.shapes(config), numbered, nnx.Rngs(key))
-        params = leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-        sizes.update({path: leaf.shape for path, leaf in params.items()})
-        return keys, {path: leaf.ravel()[0] for path, leaf in params.items() if flax_fan_in(path, leaf)}
+        return drawn, nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
-    shapes: dict[int, tuple[int, ...]] = {}  # that kernels are drawn in
-    sizes: dict[str, tuple[int, ...]] = {}
-    keys, numbers = jax.device_get(build(init_key))
-    without_keys = initialization.kernel_recipes(config.init, config.keep, len(numbers))
-    impl = str(jax.random.key_impl(init_key))
-    return {
-        path: without_keys[number]._replace(
-            key=tuple(keys[int(number)].tolist()),
-            impl=impl,
-            shape=() if shapes[int(number)] == sizes[path] else shapes[int(number)],
-        )
-        for path, number in numbers.items()
-        if not any(re.search(pattern, path) for pattern in config.free)
+    drawn, params = jax.device_get(build(init_key))
+    free = matching(params, config.free, "--free")
+    kernels = {
+        path: leaf for path, leaf in leaves_by_path(params).items() if flax_fan_in(path, leaf) and path not in free
     }
+    without_keys = initialization.kernel_recipes(config.init, config.keep, len(drawn))
+    impl = str(jax.random.key_impl(init_key))
+
+    def recipe(kernel: Any) -> Recipe:
+        number = int(kernel.flat[0])
+        key, shape = (tuple(array.tolist()) for array in drawn[number])
+        return without_keys[number]._replace(key=key, impl=impl, shape=() if shape == kernel.shape else shape)
+
+    return {path: recipe(kernel) for path, kernel in kernels.items()}
 
 
 def _check_new(path: Path) -> None:

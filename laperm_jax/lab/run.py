@@ -24,7 +24,8 @@ from laperm_jax.lab.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.sampling import continue_text
 from laperm_jax.lab.scores import goodness
-from laperm_jax.lab.training import SideBySide, Trainer, TrainState, Tree
+from laperm_jax.lab.side_by_side import SideBySide
+from laperm_jax.lab.training import Trainer, TrainState, Tree
 from laperm_jax.profiles import profile_similarity
 
 Summary = dict[str, Any]

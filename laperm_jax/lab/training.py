@@ -1,7 +1,6 @@
 """The training itself: pure functions of a state, compiled once, over data that sit on the device."""
 
 import copy
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from jax import lax
 
 from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, reconnect, sort_vectors
 from laperm_jax._paths import leaves_by_path, map_by_path
-from laperm_jax._vectors import Axes, vector_axes
+from laperm_jax._vectors import vector_axes
 from laperm_jax.diagnostics import SyncMetrics, sync_metrics
-from laperm_jax.lab import models, networks, optimizers, tasks, weights
+from laperm_jax.lab import models, networks, optimizers, selection, tasks, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.data import AnyDataset
 from laperm_jax.lab.tasks import Batch
@@ -81,9 +80,8 @@ class Trainer:
             option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
             raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
         self.kernel_axes = vector_axes(flax_fan_in, params)
-        frozen = _matching(params, config.freeze, "--freeze")
-        free = _matching(params, config.free, "--free")
-        self.axes = _treated_axes(config, params, frozen | free)
+        frozen = selection.matching(params, config.freeze, "--freeze")
+        self.axes = selection.reordered_axes(config, params)
         if config.start:
             self._take_over(config.start)
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
@@ -207,7 +205,7 @@ class Trainer:
         update. ``state`` is donated. Returns the new state and the losses ``(steps_per_epoch,)``, 0 outside the piece.
         """
         make_update = lambda state, order: self._update(state, self.task.take(data, order))
-        return _loop(make_update, state, order, start, stop)
+        return loop_updates(make_update, state, order, start, stop)
 
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.update_key), state.opt_state.count)
@@ -251,58 +249,12 @@ class Trainer:
         return jax.tree.map(lambda stats: stats.mean(axis=0), lax.map(measure, batches))
 
 
-class SideBySide:
-    """Several seeds of one training, each with its own weights, data order and dropout, in one program.
-
-    Stands in the place of a :class:`Trainer` for the loop of a run. Arrays have a leading axis of seeds; the counter of
-    updates has none, or every update would be a sync that is thrown away.
-
-    Args:
-      trainers: one of them, and others that its ``with_seed`` has made.
-    """
-
-    def __init__(self, trainers: Sequence[Trainer]):
-        self._trainers = trainers
-        self._first = first = trainers[0]
-        self.train, self.steps_per_epoch, self.total_steps = first.train, first.steps_per_epoch, first.total_steps
-        self.sync_schedule, self.axes, self.sync_metrics = first.sync_schedule, first.axes, first.sync_metrics
-        self.after_sync = first.after_sync
-        self.run = jax.jit(self._run, donate_argnums=0)
-
-    def init_state(self) -> TrainState:
-        """Makes the states before the first update."""
-        return self.join([trainer.init_state() for trainer in self._trainers])
-
-    def members(self, state: TrainState) -> list[TrainState]:
-        """The state of each seed, in memory of its own."""
-        count = state.opt_state.count
-        pick = lambda number: jax.tree.map(lambda leaf: leaf if leaf is count else leaf[number], state)
-        return [pick(number) for number in range(len(self._trainers))]
-
-    def join(self, states: Sequence[TrainState]) -> TrainState:
-        """The inverse of ``members``: states of the same number of updates."""
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        return stacked._replace(opt_state=stacked.opt_state._replace(count=states[0].opt_state.count))
-
-    def shuffle(self, epoch: jax.typing.ArrayLike) -> jax.Array:
-        """Which examples each update of an epoch sees: int32 ``(steps_per_epoch, seeds, batch)``."""
-        return jnp.stack([trainer.shuffle(epoch) for trainer in self._trainers], axis=1)
-
-    def _run(
-        self, state: TrainState, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
-        """Like that of a trainer; losses are ``(steps_per_epoch, seeds)``."""
-        update = lambda state, order: self._first._update(state, self._first.task.take(data, order))
-        batched = TrainState(0, 0, LaPermState(None, 0, 0), 0, 0)  # type: ignore[arg-type]
-        return _loop(jax.vmap(update, (batched, 0), (batched, 0)), state, order, start, stop)
-
-
 def split_seed(seed: int) -> jax.Array:
     """PRNG keys of initial weights, of the data's order, and of dropout and augmentation."""
     return jax.random.split(jax.random.key(seed), 3)
 
 
-def _loop(
+def loop_updates(
     update: Callable[[TrainState, jax.Array], tuple[TrainState, jax.Array]],
     state: TrainState,
     order: jax.Array,
@@ -332,33 +284,6 @@ def _check_sizes(config: TrainConfig, examples: int) -> None:
         raise ConfigError(f"--batch-size is {config.batch_size}; it must be at most the {examples} training examples")
     if config.reestimate_batchnorm > (batches := examples // config.batch_size):
         raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
-
-
-def _treated_axes(config: TrainConfig, params: Tree, others: set[str]) -> dict[str, Axes]:
-    """Every kernel but those of other paths; where asked for, also biases that are not of normalisation, embeddings."""
-    if config.sync_period is None:
-        return {}
-    axes = vector_axes(flax_fan_in, params)
-    norm_leaves = norm_reset(params)
-    for path in leaves_by_path(params):
-        bias = path.endswith("bias") and path not in norm_leaves
-        if (config.permute_biases and bias) or (config.permute_embeddings and path.endswith("embedding")):
-            axes[path] = (0,)
-    return {path: of_leaf for path, of_leaf in axes.items() if path not in others}
-
-
-def _matching(params: Tree, patterns: Sequence[str], option: str) -> set[str]:
-    """Paths that a regular expression is found in."""
-    paths, found = list(leaves_by_path(params)), set()
-    for pattern in patterns:
-        try:
-            matches = {path for path in paths if re.search(pattern, path)}
-        except re.error as error:
-            raise ConfigError(f"{option} {pattern} is no regular expression: {error}") from None
-        if not matches:
-            raise ConfigError(f"{option} {pattern} is found in no path; there are {', '.join(paths)}")
-        found |= matches
-    return found
 
 
 def _squared_kernels(params: Tree) -> jax.Array:

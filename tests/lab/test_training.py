@@ -12,7 +12,8 @@ from laperm_jax import norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.lab import data, weights
 from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
-from laperm_jax.lab.training import SideBySide, Trainer
+from laperm_jax.lab.side_by_side import SideBySide
+from laperm_jax.lab.training import Trainer
 
 SMALL = resolve(TrainConfig(widths=(16,), sync_period=4, learning_rate=2e-2))
 CONV = replace(SMALL, model="conv2", batch_size=16, steps=8, epochs=None)

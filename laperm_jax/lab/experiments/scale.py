@@ -47,7 +47,7 @@ SCALE = Experiment(
             "large 768": transformer(12, 768, **_ON_A_GPU, steps=1000),
         },
     },
-    variants=at_rates({ADAM: INNER_ALONE, LAPERM: {}}, (1e-3, 2e-3, 4e-3)),
+    variants=at_rates({ADAM: INNER_ALONE, LAPERM: {}}, (1e-3, 2e-3, 4e-3, 8e-3)),
     claims=(
         Claim(
             "The gap between LaPerm and Adam closes as networks grow",
