@@ -90,6 +90,8 @@ class TrainConfig:
     """The Optax optimiser that proposes the updates."""
     learning_rate: float = 2e-3
     """Learning rate of the first step."""
+    others_learning_rate: float | None = None
+    """The same of all that is no kernel (embeddings, biases, scales), where it is to be another."""
     schedule: ScheduleName = "cosine"
     """Of the learning rate: cosine ends at zero, exponential decays after each epoch, step after --decay-epochs."""
     decay_rate: tuple[float, ...] = (0.95,)
@@ -241,6 +243,7 @@ _ALLOWED: Ranges = {
     "context": _AT_LEAST_ONE,
     "patch": _AT_LEAST_ONE,
     "learning_rate": _POSITIVE,
+    "others_learning_rate": _POSITIVE,
     "decay_rate": _SHARE,
     "decay_epochs": _AT_LEAST_ONE,
     "sync_period": ("from 1 to 2147483647", lambda value: 1 <= value < 2**31),

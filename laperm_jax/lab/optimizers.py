@@ -33,14 +33,25 @@ INNER: dict[InnerName, Callable[[optax.Schedule], optax.GradientTransformation]]
 }
 
 
-def inner(name: InnerName, schedule: optax.Schedule, frozen: Any) -> optax.GradientTransformation:
-    """The inner optimiser, and no updates where the tree of bools says frozen."""
-    optimizer = INNER[name](schedule)
-    return (
-        optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
-        if any(jax.tree.leaves(frozen))
-        else optimizer
-    )
+def inner(config: TrainConfig, schedule: optax.Schedule, others: Any, frozen: Any) -> optax.GradientTransformation:
+    """The inner optimiser of a run.
+
+    Args:
+      config: the run.
+      schedule: of the learning rate.
+      others: tree of bools, true for parameters that have a learning rate of their own, if the settings name one.
+      frozen: tree of bools, true for parameters that are not trained.
+
+    Returns:
+      An Optax transform.
+    """
+    optimizer = INNER[config.inner](schedule)
+    if config.others_learning_rate:
+        factor = config.others_learning_rate / config.learning_rate
+        optimizer = optax.chain(optimizer, optax.masked(optax.scale(factor), others))
+    if any(jax.tree.leaves(frozen)):
+        return optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
+    return optimizer
 
 
 def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:

@@ -87,7 +87,12 @@ class Trainer:
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
         self.sync_schedule = optimizers.sync_schedule(config, self.total_steps, self.learning_rate)
         self.optimizer = laperm(
-            optimizers.inner(config.inner, self.learning_rate, map_by_path(lambda path, _: path in frozen, params)),
+            optimizers.inner(
+                config,
+                self.learning_rate,
+                others=map_by_path(lambda path, _: path not in self.kernel_axes, params),
+                frozen=map_by_path(lambda path, _: path in frozen, params),
+            ),
             self.sync_schedule,
             fan_in_axes=self.axes,
             reset_values=norm_reset(params) if config.reset_batchnorm else None,

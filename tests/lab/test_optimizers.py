@@ -10,7 +10,7 @@ import pytest
 
 from laperm_jax import laperm
 from laperm_jax.lab.config import InnerName, TrainConfig, paper_preset
-from laperm_jax.lab.optimizers import INNER, learning_rate_schedule
+from laperm_jax.lab.optimizers import INNER, inner, learning_rate_schedule
 from tests.reference import is_permutation
 
 
@@ -52,3 +52,16 @@ def test_the_papers_exponential_decay_is_constant_within_an_epoch():
     schedule = learning_rate_schedule(paper_preset("f1"), 4290, 429)
     assert schedule(428) == pytest.approx(1e-3)
     assert schedule(429) == pytest.approx(0.95e-3)
+
+
+def test_others_have_a_learning_rate_of_their_own_and_frozen_ones_none():
+    params = {"bias": jnp.zeros(2), "embedding": jnp.zeros(2), "kernel": jnp.zeros(2)}
+    config = TrainConfig(inner="sgd", learning_rate=0.5, others_learning_rate=0.125)
+    others = {"bias": True, "embedding": True, "kernel": False}
+    frozen = {"bias": False, "embedding": True, "kernel": False}
+    tx = inner(config, optax.linear_schedule(0.5, 0, 2), others, frozen)
+    state = tx.init(params)
+    for factor in (1, 0.5):  # as both decay
+        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        for name, rate in {"bias": 0.125, "embedding": 0, "kernel": 0.5}.items():
+            np.testing.assert_allclose(updates[name], -rate * factor)
