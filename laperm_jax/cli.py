@@ -347,8 +347,7 @@ def _trace(command: TraceCommand, console: Console) -> int:
 def _sample(command: SampleCommand, console: Console) -> int:
     from laperm_jax.lab import sampling
 
-    text = sampling.sample(**{field.name: getattr(command, field.name) for field in dataclasses.fields(command)})
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(sampling.sample(**dataclasses.asdict(command)), markup=False, soft_wrap=True)
     return 0
 
 

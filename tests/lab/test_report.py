@@ -88,12 +88,13 @@ def test_every_claim_can_be_judged_or_left_open_at_every_scale(tmp_path, experim
     ("laperm", "verdict"), [(1.64, "reproduced"), (1.7, "partly reproduced"), (1.79, "not reproduced")]
 )
 def test_the_verdict_on_language_and_what_is_written(tmp_path, laperm, verdict):
-    test = {"Adam": 1.6, "LaPerm": laperm, "kernels frozen, 0.008": 2.2, "kernels frozen, 0.016": 2.4}
-    validation = {"kernels frozen, 0.008": 2.6, "kernels frozen, 0.016": 2.5}  # the second is chosen
+    test = {"Adam": 1.6, "LaPerm": laperm, "kernels frozen": 2.4}
 
     def entries(cell):
-        loss = validation.get(cell.variant, 1.0)
-        return {"test_loss": test[cell.variant], "val_loss": loss, "sample": f"<{cell.variant}> & I"}
+        method, _, other = cell.variant.partition(", 0.004, others")
+        losses = {"test_loss": test[method.split(",")[0]], "val_loss": 1.5}
+        worse = {"test_loss": 1.0, "val_loss": 1.6}  # good on test text, and not chosen
+        return {**(worse if other else losses), "sample": f"<{method.split(',')[0]}> & I"}
 
     fake(tmp_path, "language", "cpu", entries)
     ((_, results, judgements),) = report.sections(tmp_path)

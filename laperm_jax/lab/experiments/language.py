@@ -35,9 +35,10 @@ LANGUAGE = Experiment(
         "full": {"6 x 384": LARGE_TRANSFORMER},
     },
     variants={
-        ADAM: {**INNER_ALONE, "learning_rate": 2e-3},  # each the best of language-settings
-        LAPERM: {"learning_rate": 4e-3},
-        **at_rates({KERNELS_FROZEN: FROZEN}, (8e-3, 1.6e-2)),
+        # Of each the best of language-settings: Adam gains nothing by a learning rate of its own for embeddings.
+        **at_rates({ADAM: INNER_ALONE}, (2e-3,)),
+        **at_rates({LAPERM: {}}, (4e-3,), others=(None, 3.2e-2)),
+        **at_rates({KERNELS_FROZEN: FROZEN}, (0.128,)),
     },
     curves=True,
     claims=(
@@ -65,7 +66,7 @@ def _settings(network: str) -> dict[str, Settings]:
     rates = {
         ADAM: (1e-3, 2e-3, 4e-3) if small else (2e-3,),
         LAPERM: (1e-3, 2e-3, 4e-3, 8e-3) if small else (1e-3, 2e-3, 4e-3),
-        KERNELS_FROZEN: (4e-3, 8e-3, 1.6e-2, 3.2e-2) if small else (4e-3,),
+        KERNELS_FROZEN: (4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 0.128) if small else (4e-3,),
     }
     variants: dict[str, Settings] = {
         **at_rates({ADAM: INNER_ALONE}, rates[ADAM]),
@@ -78,6 +79,8 @@ def _settings(network: str) -> dict[str, Settings]:
         return variants
     return variants | {
         f"{LAPERM}, 0.004, k = 20": {"learning_rate": 4e-3, "sync_period": 20},
+        **at_rates({ADAM: INNER_ALONE}, (2e-3,), others=(1.6e-2,)),
+        **at_rates({LAPERM: {}}, (4e-3,), others=(1.6e-2, 3.2e-2, 6.4e-2)),
         f"{LAPERM}, 0.002, shrinking period": {"learning_rate": 2e-3, "sync_schedule": "shrinking"},
         f"{LAPERM}, 0.002, one sync at the end": {"learning_rate": 2e-3, "sync_schedule": "end"},
     }

@@ -30,12 +30,19 @@ LARGE_TRANSFORMER = replace(
 )
 
 
-def at_rates(methods: Mapping[str, Settings], rates: Sequence[float]) -> dict[str, Settings]:
-    """Each method at each learning rate, as variants ``method, rate``."""
+def at_rates(
+    methods: Mapping[str, Settings], rates: Sequence[float], others: Sequence[float | None] = (None,)
+) -> dict[str, Settings]:
+    """Each method at each learning rate, and at each of all but kernels, as ``method, rate[, others rate]``."""
     return {
-        f"{method}, {rate:g}": {**settings, "learning_rate": rate}
+        f"{method}, {rate:g}" + (f", others {other:g}" if other else ""): {
+            **settings,
+            "learning_rate": rate,
+            "others_learning_rate": other,
+        }
         for method, settings in methods.items()
         for rate in rates
+        for other in others
     }
 
 
