@@ -92,7 +92,8 @@ def _context(section: Section) -> dict[str, Any]:
         "figures": [
             _svg(results, network, draw)
             for network in results.networks
-            for draw in ((_against_setting if experiment.x else _by_variant), *([_curves] if experiment.curves else []))
+            for draw in (_against_setting if experiment.x else _by_variant, _curves)
+            if draw is not _curves or (experiment.curves and _epochs(results, network) > 1)
         ],
         "settings": {network: _settings(results, network) for network in results.networks},
         "titles": titles,
@@ -190,11 +191,15 @@ def _by_variant(panel: Panel, results: Results, network: str, variants: list[str
     panel.locator_params(axis="x", nbins=5)
 
 
+def _epochs(results: Results, network: str) -> int:
+    """How many epochs all runs of a network have."""
+    return min(len(records) for (name, _), seeds in results.curves.items() if name == network for records in seeds)
+
+
 def _curves(panel: Panel, results: Results, network: str, variants: list[str]) -> None:
     """Validation score of reconnected weights after each epoch, the mean over the seeds."""
     for number, variant in enumerate(variants):
-        seeds = results.curves[network, variant]
-        epochs = min(map(len, seeds))
+        seeds, epochs = results.curves[network, variant], _epochs(results, network)
         values = np.array([[record[f"val_{results.score}"] for record in seed[:epochs]] for seed in seeds])
         color = mpl.colormaps["viridis"](0.9 * number / max(1, len(variants) - 1))
         panel.plot(range(1, epochs + 1), _factor(results) * values.mean(axis=0), color=color, marker=".", label=variant)

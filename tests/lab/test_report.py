@@ -114,6 +114,15 @@ def test_the_rate_of_approximation(tmp_path):
     assert judgement.measured.count("0.2 to 0.0031, rate -1.00") == 8
 
 
+@pytest.mark.parametrize(("epochs", "figures"), [(1, 1), (2, 2)])
+def test_training_curves_are_drawn_from_two_epochs_on(tmp_path, epochs, figures):
+    fake(tmp_path, "sparsity", "smoke", lambda cell: {"test_accuracy": 0.9})
+    for records in tmp_path.glob("**/metrics.jsonl"):
+        records.write_text('{"val_accuracy": 0.9}\n' * epochs)
+    report.write(tmp_path / "report.html", tmp_path)
+    assert (tmp_path / "report.html").read_text().count("<svg") == figures
+
+
 def test_no_results(tmp_path):
     with pytest.raises(ConfigError, match=r"there are no results in .*: run `laperm experiment run NAME`"):
         report.write(tmp_path / "report.html", tmp_path)

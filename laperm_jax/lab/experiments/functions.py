@@ -61,7 +61,8 @@ APPROXIMATION = Experiment(
             "Cai, Chen & Qiao, arXiv 2407.01033",
             "falling",
             "on the line the mean root of the mean squared error falls with each doubling of the width from 10 to 640, "
-            "for every start and period, and in the plane on the whole; partly: for one start and period",
+            "for every start and period, and in the plane on the whole; partly: for one start and period. The rate is "
+            "the slope of the root's logarithm, half of that in the figures",
             _falls,
         ),
     ),
