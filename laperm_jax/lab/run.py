@@ -251,7 +251,7 @@ def fit(
                 if folder:
                     folder.add_epoch(record)
                     if loop.epoch_is_over:
-                        folder.save(checkpoint, snapshot.scores)
+                        folder.save(checkpoint)
     if 0 in bests and not frozen:
         _warn_if_apart(console, trainers[0], bests[0])
     untrained = lambda trainer: _snapshot(trainer, trainer.init_state(), epoch=0)

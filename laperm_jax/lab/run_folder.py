@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 from tensorboardX import SummaryWriter
 
 from laperm_jax._vectors import Axes
@@ -47,6 +47,21 @@ class Resumed(NamedTuple):
     best: tuple[int, TrainState] | None = None
 
 
+class _LastTwoAndTheirBest(PreservationPolicy):
+    """Keeps the last two checkpoints, and what each is read with: that of the best epoch up to it, by the metrics."""
+
+    def __init__(self, records: Callable[[], Sequence[Record]]):
+        self._records = records
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Whether to keep each checkpoint; they come in ascending order."""
+        del context
+        kept = {checkpoint.step for checkpoint in checkpoints[-2:]}
+        for step in tuple(kept):
+            kept |= {best["step"] for best in _best([record for record in self._records() if record["step"] <= step])}
+        return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
 class RunFolder:
     """Writes a run to a folder as it goes, and reads back where it was stopped; leave its context to close the files.
 
@@ -71,8 +86,7 @@ class RunFolder:
             (path / METRICS).touch()
         except OSError as error:
             raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from None
-        best = BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
-        keep = AnyPreservationPolicy([LatestN(2), best])
+        keep = _LastTwoAndTheirBest(lambda: self._records)
         self._checkpoints = ocp.CheckpointManager(
             (path / CHECKPOINTS).absolute(),
             options=ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True),
@@ -131,17 +145,16 @@ class RunFolder:
                 self._events.add_scalar(name, value, record["step"])
             self._events.flush()
 
-    def save(self, checkpoint: Checkpoint, scores: Mapping[str, float] | None = None) -> None:
-        """Saves where the run is. The last two checkpoints are kept, and of those with scores the best."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Saves where the run is. The last two checkpoints are kept, and for each the best epoch before it."""
         state, *progress = checkpoint
         content: dict[str, Any] = dict(zip(Checkpoint._fields[1:], progress, strict=True))
         content |= {"records": list(self._records)}
         content |= {"settings": _settings(self._config)}
         content |= {"sha256": _fingerprint(state, content)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(content))
-        metrics = None if scores is None else dict(scores)
         with self._writing():
-            self._checkpoints.save(int(state.opt_state.count), args=args, metrics=metrics)
+            self._checkpoints.save(int(state.opt_state.count), args=args)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -115,3 +115,26 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
     monkeypatch.setattr(ocp.CheckpointManager, "save", lambda *args, **kwargs: given.append(kwargs["args"]["progress"]))
     train(dataclasses.replace(MLP, out=tmp_path / "r"))
     assert [len(args.item["records"]) for args in given] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([0.5, 0.2, 0.1, 0.3, 0.4], [1, 1, 1, 1, 1]), ([0.1, 0.5, 0.2, 0.3, 0.5], [1, 2, 2, 2, 5])],
+)
+def test_the_best_epoch_can_be_read_however_often_a_run_was_stopped(scores, best, tmp_path):
+    """A folder that is opened anew for each epoch; the last two checkpoints are whole, each with its best epoch."""
+    config = dataclasses.replace(resolve(MLP), out=tmp_path / "run", resume=True)
+    trainer = Trainer(config, data.load("digits"))
+    state, template, resumed = trainer.init_state(), jax.eval_shape(trainer.init_state), None
+    for epoch, score in enumerate(scores, start=1):
+        state = state._replace(opt_state=state.opt_state._replace(count=jnp.int32(epoch)))
+        with RunFolder(config.out, config) as folder:
+            folder.begin(resumed)
+            folder.add_epoch({"epoch": epoch, "step": epoch, "val_accuracy": score, "first_sync": None})
+            folder.save(Checkpoint(state, [], None, 0.0, 0.0))
+        with RunFolder(config.out, config) as folder:
+            for last in range(max(1, epoch - 1), epoch + 1):
+                resumed = folder.read(last, template)
+                assert (resumed.best[0], len(resumed.records)) == (best[last - 1], last)
+                assert int(resumed.best[1].opt_state.count) == best[last - 1]
+            assert len(folder.steps) <= 4
