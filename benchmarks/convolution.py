@@ -16,8 +16,8 @@ from flax import nnx
 from jax import lax
 from record import write
 
-from laperm_jax.lab import models
-from laperm_jax.lab.convolution import conv_by_matmul
+from laperm_jax.lab.models import classifiers
+from laperm_jax.lab.models.convolution import conv_by_matmul
 
 NETWORKS = {"conv7": (28, 28, 1), "conv2": (32, 32, 3), "conv4": (32, 32, 3), "resnet50": (32, 32, 3)}
 KINDS = {"XLA's convolution": lax.conv_general_dilated, "matrix product": conv_by_matmul}
@@ -25,7 +25,7 @@ BATCH, STEPS = 50, 4
 
 
 def make_step(name: str, image_shape: tuple[int, ...], convolve: Any) -> tuple[Any, Any]:
-    model = nnx.jit(lambda: models.build(name, image_shape, rngs=nnx.Rngs(0)))()
+    model = nnx.jit(lambda: classifiers.build(name, image_shape, rngs=nnx.Rngs(0)))()
     model = nnx.with_attributes(model, only=nnx.Conv, conv_general_dilated=convolve)
     graph = nnx.graphdef(model)
     params, batch_stats = (nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat))

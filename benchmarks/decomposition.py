@@ -14,9 +14,9 @@ import numpy as np
 from record import write
 from training import CONV7, MLP
 
-from laperm_jax.lab.decomposing import Decomposed, Shares, decompose_run
-from laperm_jax.lab.run import train
-from laperm_jax.lab.weights import load
+from laperm_jax.lab.inspection.decomposing import Decomposed, Shares, decompose_run
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.runs.weights import load
 
 SEEDS = (0, 1, 2)
 NETWORKS = {"mlp 256-256": MLP, "Conv7, 1 epoch": replace(CONV7, epochs=1)}

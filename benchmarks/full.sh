@@ -14,7 +14,7 @@ for name in "${@:-dense single-sync sync-period gamma-beta-reset language scale 
     ((left > 0)) || { echo "full.sh: time is up before $experiment; call again to go on" >&2; exit 0; }
     # Interrupted as by Ctrl-C, which saves the run in progress; killed if that is not heard.
     status=0
-    timeout --signal INT --kill-after 20 "$left" python3 -m laperm_jax.cli experiment run "$experiment" --scale full \
+    timeout --signal INT --kill-after 20 "$left" python3 -m laperm_jax.lab.cli.app experiment run "$experiment" --scale full \
       --out "${OUT:-results}/$experiment/full" || status=$?
     case $status in
       0) ;;

@@ -9,5 +9,5 @@ cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD" XLA_PYTHON_CLIENT_PREALLOCATE=false TF_CPP_MIN_LOG_LEVEL=3
 device=$(python3 -c 'import jax; gpu = jax.devices("gpu")[0]; print(gpu.device_kind.lower().replace(" ", "-"))') ||
   { echo "gpu.sh: jax finds no NVIDIA GPU here; install jax[cuda] on a machine that has one" >&2; exit 2; }
-timeout "${LIMIT:-540}" python3 -m laperm_jax.cli bench --peers --largest 1000000000 --repeats 21 \
+timeout "${LIMIT:-540}" python3 -m laperm_jax.lab.cli.app bench --peers --largest 1000000000 --repeats 21 \
   --out "${OUT:-benchmarks/results}/$device"

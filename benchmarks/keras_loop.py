@@ -20,11 +20,10 @@ import tensorflow as tf
 from record import write
 from training import MLP
 
-from laperm_jax.lab import data
-from laperm_jax.lab.config import TrainConfig, paper_preset, resolve
-from laperm_jax.lab.data import Dataset, hold_out
-from laperm_jax.lab.side_by_side import SideBySide
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import TrainConfig, paper_preset, resolve
+from laperm_jax.lab.data.datasets import Dataset, datasets, hold_out
+from laperm_jax.lab.training.side_by_side import SideBySide
+from laperm_jax.lab.training.trainer import Trainer
 
 ROUNDS = 5
 SIDE_BY_SIDE = 4
@@ -136,7 +135,7 @@ def our_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[], 
 
 def measure(config: TrainConfig) -> dict[str, float]:
     """Updates a second of each way: medians over rounds of one epoch each, after a round to warm up."""
-    dataset = data.load(config.dataset)
+    dataset = datasets.load(config.dataset)
     ways = our_epochs(config, dataset) | keras_epochs(config, dataset)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS + 1):

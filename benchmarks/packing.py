@@ -18,11 +18,11 @@ import numpy as np
 from record import write
 
 from laperm_jax import codec, flax_fan_in
-from laperm_jax._vectors import weight_vectors
-from laperm_jax.lab import packing
-from laperm_jax.lab.config import TrainConfig, paper_preset
-from laperm_jax.lab.run import train
-from laperm_jax.lab.weights import load
+from laperm_jax.lab.config.settings import TrainConfig, paper_preset
+from laperm_jax.lab.inspection import packing
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.runs.weights import load
+from laperm_jax.sync._vectors import weight_vectors
 
 # Conv13 for a moment only: how the values are arranged does not change the size.
 CONV13 = replace(paper_preset("conv13"), epochs=None, steps=20, sync_period=10, validation_size=500, augment=False)
@@ -57,7 +57,7 @@ def measure(name: str, config: TrainConfig, folder: Path) -> dict[str, object]:
     seconds = {}
     for action, arguments in {"pack": [run, file], "unpack": [file, out]}.items():
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "laperm_jax.cli", action, *map(str, arguments)], check=True)
+        subprocess.run([sys.executable, "-m", "laperm_jax.lab.cli.app", action, *map(str, arguments)], check=True)
         seconds[f"{action}_seconds"] = time.perf_counter() - started
     original = (run / "weights.safetensors").read_bytes()
     assert (out / "weights.safetensors").read_bytes() == original

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from laperm_jax._vectors import weight_vectors
-from laperm_jax.lab import data, run
-from laperm_jax.lab.config import TrainConfig, resolve
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.runs import run
+from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.sync._vectors import weight_vectors
 
 LINEAR = TrainConfig(
     dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10
@@ -21,7 +22,7 @@ SHOWN = 6
 
 
 def main() -> None:
-    trainer = Trainer(resolve(LINEAR), data.load("mnist"))
+    trainer = Trainer(resolve(LINEAR), datasets.load("mnist"))
     state = trainer.init_state()
     _, (best,) = run.fit([trainer], [None], console=Console())
     accuracies = [trainer.score(params, {}, trainer.test) for params in (state.params, best.params)]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from laperm_jax.lab import report
-from laperm_jax.lab.bench import milliseconds
-from laperm_jax.lab.experiments import PAST_CLASSIFICATION
+from laperm_jax.lab.benchmark.bench import milliseconds
+from laperm_jax.lab.experiments import report
+from laperm_jax.lab.experiments.catalogue import PAST_CLASSIFICATION
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"

@@ -27,7 +27,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from record import write
 
 from laperm_jax import flax_fan_in, laperm
-from laperm_jax.lab import compiled, launch
+from laperm_jax.lab.benchmark import compiled
+from laperm_jax.lab.training import launch
 
 PROCESSES_AND_DEVICES = [(1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (2, 2), (2, 4)]  # devices of each process
 WIDTH, BIG_WIDTH, BIG_LAYERS, VOCABULARY = 512, 1536, 36, 50_304
@@ -148,7 +149,15 @@ def launched(part: str, processes: int, devices: int) -> list[dict[str, Any]]:
     """Measures one part on processes of their own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
-        command = [sys.executable, "-m", "laperm_jax.lab.launch", "-n", str(processes), "--devices", str(devices)]
+        command = [
+            sys.executable,
+            "-m",
+            "laperm_jax.lab.training.launch",
+            "-n",
+            str(processes),
+            "--devices",
+            str(devices),
+        ]
         subprocess.run([*command, __file__, "--part", part, "--out", out], check=True)
         return json.loads(out.read_text())
 

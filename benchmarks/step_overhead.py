@@ -19,9 +19,9 @@ from record import write
 from training import CONV7, MLP
 
 from laperm_jax import LaPermState
-from laperm_jax.lab import data, optimizers
-from laperm_jax.lab.config import TrainConfig, resolve
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.training.trainer import Trainer, optimizers
 
 ROUNDS = 15
 NEVER = 2**31 - 1
@@ -54,7 +54,7 @@ class ThroughUpdate:
 
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     """Milliseconds a step for each way: medians over rounds, and their ratios to Adam alone within a round."""
-    trainer = Trainer(resolve(replace(config, sync_period=NEVER)), data.load(config.dataset))
+    trainer = Trainer(resolve(replace(config, sync_period=NEVER)), datasets.load(config.dataset))
     laperm, inner = trainer.optimizer, InnerAlone(optimizers.INNER[config.inner](trainer.learning_rate))
     ways = {
         "adam alone": inner,

@@ -16,8 +16,8 @@ import numpy as np
 from record import write
 from training import CONV7, F1, MLP
 
-from laperm_jax.lab.run import train
-from laperm_jax.lab.weights import load
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.runs.weights import load
 
 SEEDS = (0, 1)
 PERIODS = (5, 20, 50, 100, 200, 400)

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 from record import write
 
-from laperm_jax.lab.config import TrainConfig, paper_preset
-from laperm_jax.lab.run import train
+from laperm_jax.lab.config.settings import TrainConfig, paper_preset
+from laperm_jax.lab.runs.run import train
 
 SEEDS = (0, 1, 2)
 MLP = TrainConfig(
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
         write("training_long", "python benchmarks/training.py long", {"rows": rows})
         return
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "laperm_jax.cli", "train"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "laperm_jax.lab.cli.app", "train"], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     write("training", "python benchmarks/training.py", {"rows": rows, "laperm_train_seconds": seconds})
 

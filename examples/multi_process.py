@@ -1,7 +1,7 @@
 """LaPerm over several processes: data and tensor parallel training of a network on scikit-learn's digits.
 
     python examples/multi_process.py --out runs/one
-    python -m laperm_jax.lab.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
+    python -m laperm_jax.lab.training.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
 
 Both go through the same batches and give the same curve, up to the rounding of sums. Run again with the same --out, it
 goes on from the last checkpoint, also on another number of devices or processes.
@@ -21,7 +21,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sklearn.datasets import load_digits
 
 from laperm_jax import laperm
-from laperm_jax.lab import launch
+from laperm_jax.lab.training import launch
 
 BATCH, SYNC_PERIOD, SAVE_PERIOD = 64, 20, 50
 

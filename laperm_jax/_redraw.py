@@ -11,9 +11,9 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from laperm_jax._paths import leaves_by_path, names
+from laperm_jax.sync._reconnect import DrawFn
 
 RedrawFn = Callable[[], optax.Params]
-DrawFn = Callable[[jax.Array], jax.Array]
 
 
 class Redrawn(NamedTuple):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from laperm_jax._paths import leaves_by_path, names
-from laperm_jax._reconnect import sort_vectors
 from laperm_jax._redraw import is_redrawn
-from laperm_jax._vectors import Axes
+from laperm_jax.sync._reconnect import sort_vectors
+from laperm_jax.sync._vectors import Axes
 
 
 class LaPermState(NamedTuple):

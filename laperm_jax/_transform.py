@@ -9,13 +9,14 @@ import optax
 from jax import lax
 
 from laperm_jax._paths import leaves_by_path, map_by_path, names
-from laperm_jax._reconnect import reconnect_leaves
 from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw, draw_functions
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
+from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax._schedules import SyncSchedule, every
 from laperm_jax._state import LaPermState, initial_values, merged_initial_values, sorted_copy
-from laperm_jax._vectors import Axes, FanInRule, matrix_fan_in, vector_axes
+from laperm_jax.sync._reconnect import reconnect_leaves
+from laperm_jax.sync._vectors import Axes
 
 Leaves = dict[str, jax.Array]  # by path
 LandFn = Callable[[Leaves], Leaves]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from laperm_jax import cli
-from laperm_jax.lab import data
-from laperm_jax.lab.config import ConfigError, TrainConfig, paper_preset
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import ConfigError, TrainConfig, paper_preset
+from laperm_jax.lab.data import datasets
 
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
@@ -114,7 +114,7 @@ def test_preparing_without_tensorflow_names_the_extra(tmp_path, capsys, monkeypa
 
 
 def test_preparing_says_where(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(data, "prepare", lambda name, data_dir: data_dir / name)
+    monkeypatch.setattr(datasets, "prepare", lambda name, data_dir: data_dir / name)
     assert cli.main(["data", "prepare", "cifar10", "--data-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.replace("\n", "") == f"cifar10 is prepared in {tmp_path}/cifar10"
 
@@ -141,7 +141,7 @@ def test_a_diverged_run_exits_with_1_and_names_the_step(capsys):
 def test_ctrl_c_leaves_a_readable_run(tmp_path):
     """The real thing: a process of its own, and a signal while it trains."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "laperm_jax.cli", "train", "--epochs", "100000", "--out", str(out)]
+    command = [sys.executable, "-m", "laperm_jax.lab.cli.app", "train", "--epochs", "100000", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 120
     while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size):

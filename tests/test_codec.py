@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laperm_jax import _arrangement, codec, flax_fan_in
+from laperm_jax import flax_fan_in
+from laperm_jax.codec import _container as codec
+from laperm_jax.codec import _permutations
 from laperm_jax.initializers import Recipe
 from tests import decoder
 
@@ -87,8 +89,8 @@ def test_arrangements_of_any_values(fan_in, vectors, draw, seed):
     keys = codec._keys(draw(rng, (fan_in, vectors)))
     ranks = np.argsort(rng.random(keys.shape), axis=0)
     ascending = np.sort(keys, axis=0)
-    words, lags = _arrangement.encode(ranks, ascending)
-    decoded = _arrangement.decode(words, lags, ascending)
+    words, lags = _permutations.encode(ranks, ascending)
+    decoded = _permutations.decode(words, lags, ascending)
     np.testing.assert_array_equal(np.sort(decoded, axis=0), np.sort(ranks, axis=0))
     value = lambda ranks: np.take_along_axis(ascending, ranks, axis=0)
     np.testing.assert_array_equal(value(decoded), value(ranks))
@@ -104,7 +106,7 @@ def test_arrangements_of_any_values(fan_in, vectors, draw, seed):
 )
 def test_words_that_no_encoder_wrote_give_some_permutation(words, lags, draw, seed):
     ascending = np.sort(codec._keys(draw(np.random.default_rng(seed), (90, 3))), axis=0)
-    decoded = _arrangement.decode(np.array(words, np.uint32), lags, ascending)
+    decoded = _permutations.decode(np.array(words, np.uint32), lags, ascending)
     np.testing.assert_array_equal(np.sort(decoded, axis=0), np.tile(np.arange(90)[:, None], 3))
 
 
@@ -115,10 +117,10 @@ def test_patterns_that_vectors_share_are_found():
     ones = image.ravel()[:, None] ^ (rng.random((image.size, 12)) < 0.01)
     ascending = np.sort(ones, axis=0)
     ranks = np.where(ones, len(ones) - np.cumsum(ones, axis=0), np.cumsum(~ones, axis=0) - 1)
-    words, lags = _arrangement.encode(ranks, ascending)
+    words, lags = _permutations.encode(ranks, ascending)
     assert 30 in lags  # the width of the image
-    assert 32 * len(words) < 0.7 * _arrangement.entropy(ascending)
-    decoded = _arrangement.decode(words, lags, ascending)
+    assert 32 * len(words) < 0.7 * _permutations.entropy(ascending)
+    decoded = _permutations.decode(words, lags, ascending)
     np.testing.assert_array_equal(np.take_along_axis(ascending, decoded, axis=0), ones)
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from laperm_jax import laperm
-from laperm_jax.decomposition import decompose
+from laperm_jax.analysis._decomposition import decompose
 
 
 def draw(shape, seed, dtype=np.float64):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from laperm_jax import laperm, reconnect, sort_vectors
-from laperm_jax.diagnostics import sync_metrics
+from laperm_jax.analysis._sync_metrics import sync_metrics
 from tests import reference
 
 SHAPES = [((40, 6), (0,)), ((6, 40), (1,)), ((3, 3, 4, 5), (0, 1, 2)), ((4, 8, 6), (0, 1)), ((5,), (0,)), ((6, 2), ())]

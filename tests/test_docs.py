@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from laperm_jax import cli
-from laperm_jax.lab.config import TrainConfig
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -46,7 +46,7 @@ def test_the_core_imports_jax_and_optax_and_nothing_else_of_the_extras():
 
 
 def test_without_the_extra_the_command_says_what_to_install():
-    code = "import sys; sys.modules['tyro'] = None; import laperm_jax.cli"
+    code = "import sys; sys.modules['tyro'] = None; import laperm_jax.lab.cli.app"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "the command `laperm` needs tyro: install laperm-jax[lab]\n"

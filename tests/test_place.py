@@ -9,16 +9,11 @@ import pytest
 from jax import lax
 
 from laperm_jax import sort_vectors
-from laperm_jax._place import (
-    place,
-    place_by_argsort,
-    place_by_packed_sort,
-    place_by_sorts,
-    sort_by_argsort,
-    sort_by_packed_sort,
-    sort_by_sorts,
-)
-from laperm_jax._reconnect import reconnect_leaves
+from laperm_jax.sync._dispatch import place
+from laperm_jax.sync._reconnect import reconnect_leaves
+from laperm_jax.sync._reference import place_by_argsort, sort_by_argsort
+from laperm_jax.sync._sharded import place_by_sorts, sort_by_sorts
+from laperm_jax.sync._xla_cpu import place_by_packed_sort, sort_by_packed_sort
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from laperm_jax import flax_fan_in, profiles
-from laperm_jax.profiles import expected_similarity, profile_similarity, weight_profile, weight_profiles
+from laperm_jax import analysis as profiles
+from laperm_jax import flax_fan_in
+from laperm_jax.analysis._profiles import expected_similarity, profile_similarity, weight_profile, weight_profiles
 
 
 def similarity_by_definition(vectors):

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from laperm_jax import laperm, reconnect, sort_vectors
-from laperm_jax.lab.compiled import collectives
+from laperm_jax.lab.benchmark.compiled import collectives
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")

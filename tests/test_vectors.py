@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from laperm_jax import all_fan_in, flax_fan_in, matrix_fan_in, path_fan_in
-from laperm_jax._vectors import vector_axes
+from laperm_jax._rules import vector_axes
 
 pytestmark = pytest.mark.usefixtures("strict")
 

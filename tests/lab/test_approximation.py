@@ -8,15 +8,15 @@ import pytest
 from flax import nnx
 
 from laperm_jax.initializers import equidistant
-from laperm_jax.lab import data
-from laperm_jax.lab.approximation import Approximator, hidden_units
-from laperm_jax.lab.config import DEFAULTS
-from laperm_jax.lab.run import train
+from laperm_jax.lab.config.settings import DEFAULTS
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.models.approximation import Approximator, hidden_units
+from laperm_jax.lab.runs.run import train
 
 
 @pytest.mark.parametrize(("name", "dimensions"), [("sine", 1), ("sine2d", 2)])
 def test_points_of_the_function(name, dimensions):
-    function = data.load(name)
+    function = datasets.load(name)
     for points in (function.train, function.validation, function.test):
         assert points.x.shape == (len(points.y), dimensions)
         assert (points.x.dtype, points.y.dtype) == (np.float32, np.float32)

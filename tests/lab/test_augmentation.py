@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab import augmentation
-from laperm_jax.lab.augmentation import Augmentation, augment
+from laperm_jax.lab.data import augmentation
+from laperm_jax.lab.data.augmentation import Augmentation, augment
 
 IMAGES = jax.random.uniform(jax.random.key(0), (64, 12, 10, 3))
 

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._vectors import vector_axes, weight_vectors
-from laperm_jax.lab import bench, peers
-from laperm_jax.lab.config import BenchConfig, ConfigError
+from laperm_jax._rules import vector_axes
+from laperm_jax.lab.benchmark import bench, peers
+from laperm_jax.lab.config.settings import BenchConfig, ConfigError
+from laperm_jax.sync._vectors import weight_vectors
 from tests import reference
 
 EXPECTED_WEIGHTS = {"f1": 7_840, "conv13": 14_977_728, "gpt2": 12 * 12 * 768**2, "vit": 12 * 12 * 768**2 + 1_357_824}

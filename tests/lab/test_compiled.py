@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from laperm_jax.lab.compiled import collectives, received, sorted_elements
+from laperm_jax.lab.benchmark.compiled import collectives, received, sorted_elements
 
 
 def compiled_text(function, spec, out_spec, dtype=jnp.float32):

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from laperm_jax.lab import config as config_module
-from laperm_jax.lab.config import DEFAULTS, PAPER, ConfigError, TrainConfig, as_json, check, paper_preset, resolve
+from laperm_jax.lab.config import settings as config_module
+from laperm_jax.lab.config.settings import (
+    DEFAULTS,
+    PAPER,
+    ConfigError,
+    TrainConfig,
+    as_json,
+    check,
+    paper_preset,
+    resolve,
+)
 
 _LANGUAGE = {"task": "language", "dataset": "tiny_shakespeare", "model": "transformer"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from laperm_jax.lab.convolution import conv_by_matmul
+from laperm_jax.lab.models.convolution import conv_by_matmul
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laperm_jax.lab import data, tasks
-from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.config.settings import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.data import datasets, tasks
 
 needs_tfds = pytest.mark.skipif(
     not (Path(os.environ.get("TFDS_DATA_DIR", "missing")) / "mnist").is_dir(),
@@ -16,7 +16,7 @@ needs_tfds = pytest.mark.skipif(
 
 
 def test_digits():
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     assert (digits.train.images.shape, digits.train.images.dtype) == ((1437, 8, 8, 1), np.uint8)
     assert (digits.test.labels.shape, digits.test.labels.dtype) == ((360,), np.int32)
     assert digits.train.images.max() == digits.max_pixel == 16
@@ -27,19 +27,19 @@ def test_digits():
 
 
 def test_hold_out_is_a_random_partition_that_the_seed_decides():
-    split = data.load("digits").train
-    train, validation = data.hold_out(split, 180)
+    split = datasets.load("digits").train
+    train, validation = datasets.hold_out(split, 180)
     assert (len(train), len(validation)) == (1257, 180)
     images = {image.tobytes() for part in (train, validation) for image in part.images}
     assert images == {image.tobytes() for image in split.images}
-    again = data.hold_out(split, 180)[1]
+    again = datasets.hold_out(split, 180)[1]
     np.testing.assert_array_equal(again.images, validation.images)
-    assert (data.hold_out(split, 180, seed=1)[1].labels != validation.labels).any()
+    assert (datasets.hold_out(split, 180, seed=1)[1].labels != validation.labels).any()
     assert len(np.unique(validation.labels)) == 10
 
 
 def test_an_unknown_dataset_is_refused_with_the_list():
-    for function in (data.load, data.prepare):
+    for function in (datasets.load, datasets.prepare):
         with pytest.raises(ConfigError, match="there is no dataset 'imagenet'; there are digits, mnist, cifar10"):
             function("imagenet")
 
@@ -48,23 +48,23 @@ def test_an_unknown_dataset_is_refused_with_the_list():
 def test_an_unprepared_dataset_is_refused_with_folder_and_command(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(ConfigError, match=f"{name} is not prepared in {tmp_path}/{name}/.*laperm data prepare {name}"):
-        data.load(name)
+        datasets.load(name)
     with pytest.raises(ConfigError, match=f"{tmp_path}/elsewhere"):
-        data.load(name, tmp_path / "elsewhere")
+        datasets.load(name, tmp_path / "elsewhere")
     assert not list(tmp_path.iterdir())
 
 
 def test_preparing_needs_tensorflow_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     with pytest.raises(ModuleNotFoundError, match="tensorflow"):
-        data.prepare("mnist", tmp_path)
+        datasets.prepare("mnist", tmp_path)
     with pytest.raises(ConfigError, match="nothing to prepare"):
-        data.prepare("digits", tmp_path)
+        datasets.prepare("digits", tmp_path)
 
 
 @needs_tfds
 def test_preparing_what_is_prepared_does_nothing():
-    assert data.prepare("mnist") == Path(os.environ["TFDS_DATA_DIR"]) / "mnist" / "3.0.1"
+    assert datasets.prepare("mnist") == Path(os.environ["TFDS_DATA_DIR"]) / "mnist" / "3.0.1"
 
 
 @needs_tfds
@@ -72,18 +72,18 @@ def test_preparing_what_is_prepared_does_nothing():
     ("name", "shape", "examples"), [("mnist", (28, 28, 1), 60_000), ("cifar10", (32, 32, 3), 50_000)]
 )
 def test_real_datasets(name, shape, examples):
-    dataset = data.load(name)
+    dataset = datasets.load(name)
     assert dataset.train.images.shape == (examples, *shape)
     assert dataset.test.images.shape == (10_000, *shape)
     assert dataset.train.images.max() == dataset.max_pixel == 255
     assert dataset.train.images.dtype == np.uint8
     assert np.bincount(dataset.train.labels).min() >= 5000
-    assert data.load(name) is dataset  # read once
+    assert datasets.load(name) is dataset  # read once
 
 
 @needs_tfds
 def test_the_real_text():
-    text = data.load("tiny_shakespeare")
+    text = datasets.load("tiny_shakespeare")
     assert [len(part) for part in (text.train, text.validation, text.test)] == [1_003_854, 55_769, 55_771]
     assert len(text.vocabulary) == 65
     assert np.frombuffer(text.vocabulary, np.uint8)[text.train[:14]].tobytes() == b"First Citizen:"
@@ -93,10 +93,10 @@ def test_the_real_text():
 @pytest.mark.parametrize("task", DEFAULTS)
 def test_shapes_are_known_without_the_data(task):
     config = resolve(DEFAULTS[task])
-    found = tasks.make(config, data.load(config.dataset))
-    assert data.shapes(config) == (found.input_shape, found.outputs)
+    found = tasks.make(config, datasets.load(config.dataset))
+    assert datasets.shapes(config) == (found.input_shape, found.outputs)
 
 
 def test_characters_that_are_not_known_are_named():
     with pytest.raises(ConfigError, match=r"the text holds '!', 'Z'; the characters known are 'abc'"):
-        data.encode(b"abc", b"aZb!")
+        datasets.encode(b"abc", b"aZb!")

@@ -26,10 +26,12 @@ import orbax.checkpoint as ocp
 import pytest
 from rich.console import Console
 
-from laperm_jax import cli
-from laperm_jax.lab import data, keras_weights, optimizers
-from laperm_jax.lab.config import ConfigError
-from laperm_jax.lab.run import train
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.inspection import keras_weights
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.training import optimizers
 from tests.runs import MLP, bits_lost, files, stopped_after
 
 pytestmark = [
@@ -92,7 +94,7 @@ def file_system(tmp_path):
 def test_killed_at_any_moment(tmp_path, record_fault):
     """Also before the first checkpoint, while one is saved, and while other files are written; 20 times at night."""
     options = ["--widths", "16", "--epochs", "20", "--sync-period", "10", "--resume", "--out"]
-    command = lambda name: [sys.executable, "-m", "laperm_jax.cli", "train", *options, str(tmp_path / name)]
+    command = lambda name: [sys.executable, "-m", "laperm_jax.lab.cli.app", "train", *options, str(tmp_path / name)]
     run_to_the_end = functools.partial(subprocess.run, check=True, capture_output=True)
     run_to_the_end(command("whole"))
     started = time.monotonic()
@@ -284,7 +286,7 @@ def test_corrupt_records_of_a_dataset_are_refused(position, tmp_path, monkeypatc
     shutil.copytree(MNIST, tmp_path / "mnist")
     records = next(tmp_path.rglob("mnist-test.array_record*"))
     truncate(records) if position is None else flip_a_bit(records, position)
-    monkeypatch.setattr(data, "_load_images", data._load_images.__wrapped__)
+    monkeypatch.setattr(datasets, "_load_images", datasets._load_images.__wrapped__)
     assert cli.main(["train", "--dataset", "mnist", "--data-dir", str(tmp_path)]) == cli.BAD_INPUT
     errors = capsys.readouterr().err
     assert errors.startswith(f"laperm: mnist in {tmp_path}/mnist/3.0.1 cannot be read: ")

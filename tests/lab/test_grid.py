@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from laperm_jax.lab import grid
-from laperm_jax.lab.config import ConfigError, TrainConfig, check
-from laperm_jax.lab.experiments import EXPERIMENTS, Experiment, Results
-from laperm_jax.lab.loop import Loop
-from laperm_jax.lab.run import train
+from laperm_jax.lab.config.settings import ConfigError, TrainConfig, check
+from laperm_jax.lab.experiments import runner
+from laperm_jax.lab.experiments.catalogue import EXPERIMENTS, Experiment, Results
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -51,7 +51,7 @@ def test_every_cell_of_the_catalogue_is_a_run_of_its_own_that_can_be_made(experi
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
-    assert grid.run(TINY, "smoke", None, out, QUIET)
+    assert runner.run(TINY, "smoke", None, out, QUIET)
     return out
 
 
@@ -69,8 +69,8 @@ def test_results_are_read_back(finished):
 
 def test_a_second_run_makes_only_what_is_missing(finished, monkeypatch):
     made = []
-    monkeypatch.setattr(grid, "train_seeds", lambda configs, **_: made.extend(configs))
-    assert grid.run(TINY, "smoke", None, finished, QUIET)
+    monkeypatch.setattr(runner, "train_seeds", lambda configs, **_: made.extend(configs))
+    assert runner.run(TINY, "smoke", None, finished, QUIET)
     assert made == []
 
 
@@ -85,11 +85,11 @@ def test_a_stopped_grid_keeps_what_is_there_and_goes_on(finished, tmp_path, monk
         return run_epoch(loop)
 
     monkeypatch.setattr(Loop, "run_epoch", stopped_in_the_second)
-    assert not grid.run(TINY, "smoke", None, tmp_path, QUIET)
+    assert not runner.run(TINY, "smoke", None, tmp_path, QUIET)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*")) == [
         *("mlp/inner-alone/seed-0.partial", "mlp/inner-alone/seed-1.partial", "mlp/k-2/seed-0", "mlp/k-2/seed-1"),
     ]
-    assert grid.run(TINY, "smoke", None, tmp_path, QUIET)
+    assert runner.run(TINY, "smoke", None, tmp_path, QUIET)
     assert begun == [0, 0, 1, 0, 0]  # the second variant goes on after its first update
     assert not list(tmp_path.glob("*/*/*.partial"))
     fingerprints = lambda out: {
@@ -112,16 +112,16 @@ def test_seeds_side_by_side_do_what_they_do_alone(finished, tmp_path):
 
 
 def test_where_one_seed_diverges_the_others_are_kept(tmp_path, monkeypatch):
-    train_seeds, made = grid.train_seeds, []
+    train_seeds, made = runner.train_seeds, []
 
     def diverging(configs, **settings):
         made.append(len(configs))
         summaries = train_seeds(configs, **settings)
         return [summary | {"status": "diverged"} for summary in summaries] if len(configs) > 1 else summaries
 
-    monkeypatch.setattr(grid, "train_seeds", diverging)
+    monkeypatch.setattr(runner, "train_seeds", diverging)
     tiny = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 2}})
-    assert grid.run(tiny, "smoke", None, tmp_path, QUIET)
+    assert runner.run(tiny, "smoke", None, tmp_path, QUIET)
     assert made == [2, 1, 1, 2, 1, 1]
     assert len(list(tmp_path.glob("*/*/seed-?"))) == 4
 
@@ -130,7 +130,7 @@ def test_a_variant_begins_with_the_order_of_another(tmp_path):
     variants = {"alone": {"sync_period": None}, "onto": {"start": "alone", "init": "levels:2", "sync_period": 2}}
     transfer = dataclasses.replace(TINY, variants=variants, networks={"smoke": {"mlp": TINY.networks["smoke"]["mlp"]}})
     assert [cell.config.start for cell in transfer.cells("smoke", 1)] == [None, Path("mlp/alone/seed-0")]
-    assert grid.run(transfer, "smoke", None, tmp_path, QUIET)
+    assert runner.run(transfer, "smoke", None, tmp_path, QUIET)
     for seed in range(2):
         run = tmp_path / "mlp" / "onto" / f"seed-{seed}"
         alone, onto = (load_file(path / "weights.safetensors") for path in (run.parents[1] / "alone" / run.name, run))
@@ -140,10 +140,10 @@ def test_a_variant_begins_with_the_order_of_another(tmp_path):
         assert signs.mean() > 0.9  # few have changed sides
         assert "test_accuracy_start" in json.loads((run / "summary.json").read_text())
         assert str(tmp_path) not in (run / "config.json").read_text()
-    assert grid.run(transfer, "smoke", None, tmp_path, QUIET)  # nothing is left to do
+    assert runner.run(transfer, "smoke", None, tmp_path, QUIET)  # nothing is left to do
 
 
 def test_a_folder_with_other_settings_is_refused(finished):
     other = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 3}})
     with pytest.raises(ConfigError, match=r"seed-0 holds a run of other settings \(sync_period\)"):
-        grid.run(other, "smoke", None, finished, QUIET)
+        runner.run(other, "smoke", None, finished, QUIET)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab import initialization
-from laperm_jax.lab.config import ConfigError
+from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.models import initialization
 
 KEY = jax.random.key(0)
 SHAPE = (200, 300)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from laperm_jax import cli
 from laperm_jax._paths import leaves_by_path, map_by_path
-from laperm_jax.lab import evaluation, keras_weights, models
-from laperm_jax.lab.config import ConfigError, EvaluateConfig
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import ConfigError, EvaluateConfig
+from laperm_jax.lab.inspection import evaluation, keras_weights
+from laperm_jax.lab.models import classifiers
 
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
 RELEASED = Path(__file__).parents[3] / "shared" / "pretrained"
@@ -23,7 +24,7 @@ NORM = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_varianc
 
 def network(name, image_shape):
     """A network with random weights and statistics, and these by path."""
-    model = nnx.eval_shape(lambda: models.build(name, image_shape, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: classifiers.build(name, image_shape, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     draw = lambda path, leaf: rng.uniform(0.1, 1, leaf.shape).astype(np.float32) - 0.5 * path.endswith("kernel")
     state = map_by_path(draw, nnx.state(model, (nnx.Param, nnx.BatchStat)))

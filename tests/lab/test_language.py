@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from laperm_jax import cli
-from laperm_jax.lab import data, packing, run, sampling, tracing
-from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
-from laperm_jax.lab.data import Text
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.data.datasets import Text
+from laperm_jax.lab.inspection import packing, sampling, tracing
+from laperm_jax.lab.runs import run
+from laperm_jax.lab.training.trainer import Trainer
 from tests import decoder
 from tests.runs import files, stopped_after
 
@@ -40,7 +42,7 @@ def text():
     """Stands in the place of tiny_shakespeare."""
     with pytest.MonkeyPatch.context() as patch:
         for function in ("load", "load_text"):
-            patch.setattr(data, function, lambda name, data_dir=None: TEXT)
+            patch.setattr(datasets, function, lambda name, data_dir=None: TEXT)
         yield
 
 
@@ -190,7 +192,7 @@ def test_laperm_sample(finished, capsys):
 
 def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr(data, "shapes", lambda config: ((config.context,), 7))
+    monkeypatch.setattr(datasets, "shapes", lambda config: ((config.context,), 7))
     packing.pack(folder, tmp_path / "net.laperm")
     packing.unpack(tmp_path / "net.laperm", tmp_path / "out")
     file = (folder / "weights.safetensors").read_bytes()

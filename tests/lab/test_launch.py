@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laperm_jax.lab import launch
+from laperm_jax.lab.training import launch
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "multi_process.py")
 OPTIONS = ["--steps", "200", "--out"]
-LAUNCH = [sys.executable, "-m", "laperm_jax.lab.launch", "-n", "2", "--devices", "4", EXAMPLE, *OPTIONS]
+LAUNCH = [sys.executable, "-m", "laperm_jax.lab.training.launch", "-n", "2", "--devices", "4", EXAMPLE, *OPTIONS]
 
 
 def children(process):

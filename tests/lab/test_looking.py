@@ -10,11 +10,12 @@ import pytest
 import safetensors.flax
 from safetensors.numpy import load_file, save_file
 
-from laperm_jax import cli
-from laperm_jax._vectors import from_vectors, weight_vectors
-from laperm_jax.lab import decomposing, packing, plots, tracing, weight_files
-from laperm_jax.lab.config import ConfigError
-from laperm_jax.lab.run import train
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.inspection import decomposing, packing, tracing, weight_files
+from laperm_jax.lab.runs import plots
+from laperm_jax.lab.runs.run import train
+from laperm_jax.sync._vectors import from_vectors, weight_vectors
 from tests.runs import MLP
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

@@ -7,17 +7,17 @@ import pytest
 from flax import nnx
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab import models
+from laperm_jax.lab.models import classifiers
 
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
 
 
 def build(name, image_shape, **options):
-    return nnx.jit(lambda: models.build(name, image_shape, rngs=nnx.Rngs(0), **options))()
+    return nnx.jit(lambda: classifiers.build(name, image_shape, rngs=nnx.Rngs(0), **options))()
 
 
 def shapes(name, image_shape, **options):
-    model = nnx.eval_shape(lambda: models.build(name, image_shape, rngs=nnx.Rngs(0), **options))
+    model = nnx.eval_shape(lambda: classifiers.build(name, image_shape, rngs=nnx.Rngs(0), **options))
     return {path: leaf.shape for path, leaf in leaves_by_path(nnx.state(model, nnx.Param)).items()}
 
 
@@ -90,7 +90,7 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(name):
 
 @pytest.mark.parametrize(("name", "image_shape"), [("conv13", CIFAR10), ("resnet50", CIFAR10), ("conv4", (8, 8, 1))])
 def test_logits(name, image_shape):
-    model = nnx.eval_shape(lambda: models.build(name, image_shape, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: classifiers.build(name, image_shape, rngs=nnx.Rngs(0)))
     logits = nnx.eval_shape(lambda model, images: model(images, nnx.Rngs(0)), model, jnp.zeros((2, *image_shape)))
     assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
 
@@ -106,4 +106,4 @@ def test_logits(name, image_shape):
 )
 def test_what_does_not_fit_is_refused(name, image_shape, message):
     with pytest.raises(ValueError, match=message):
-        models.build(name, image_shape, rngs=nnx.Rngs(0))
+        classifiers.build(name, image_shape, rngs=nnx.Rngs(0))

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from laperm_jax import laperm
-from laperm_jax.lab.config import InnerName, TrainConfig, paper_preset
-from laperm_jax.lab.optimizers import INNER, inner, learning_rate_schedule
+from laperm_jax.lab.config.settings import InnerName, TrainConfig, paper_preset
+from laperm_jax.lab.training.optimizers import INNER, inner, learning_rate_schedule
 from tests.reference import is_permutation
 
 

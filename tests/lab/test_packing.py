@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from laperm_jax import cli
-from laperm_jax.lab import packing
-from laperm_jax.lab.config import ConfigError, OutputError
-from laperm_jax.lab.data import load
-from laperm_jax.lab.run import train
-from laperm_jax.lab.training import Trainer
-from laperm_jax.lab.weights import to_numpy
+from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.config.settings import ConfigError, OutputError
+from laperm_jax.lab.data.datasets import load
+from laperm_jax.lab.inspection import packing
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.runs.weights import to_numpy
+from laperm_jax.lab.training.trainer import Trainer
 from tests.runs import MLP
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from laperm_jax.lab import grid, report
-from laperm_jax.lab.config import ConfigError, as_json, resolve
-from laperm_jax.lab.experiments import EXPERIMENTS, Results
-from laperm_jax.lab.scores import SCORES
+from laperm_jax.lab.config.scores import SCORES
+from laperm_jax.lab.config.settings import ConfigError, as_json, resolve
+from laperm_jax.lab.experiments import report, runner
+from laperm_jax.lab.experiments.catalogue import EXPERIMENTS, Results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -132,7 +132,7 @@ def test_no_results(tmp_path):
 def page(tmp_path_factory):
     """A page of real results, of a smoke run, and of another experiment's that were made up."""
     folder = tmp_path_factory.mktemp("results")
-    assert grid.run(EXPERIMENTS["single-sync"], "smoke", 1, folder / "single-sync" / "smoke", Console(quiet=True))
+    assert runner.run(EXPERIMENTS["single-sync"], "smoke", 1, folder / "single-sync" / "smoke", Console(quiet=True))
     fake(folder, "sync-period", "smoke", lambda cell: {"test_accuracy": 0.9})
     report.write(folder / "report.html", folder)
     return folder / "report.html"

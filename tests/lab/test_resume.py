@@ -9,12 +9,13 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from laperm_jax.lab import data, run, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
-from laperm_jax.lab.loop import Checkpoint
-from laperm_jax.lab.run import train, train_seeds
-from laperm_jax.lab.run_folder import RunFolder
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.runs import run, weights
+from laperm_jax.lab.runs.run import train, train_seeds
+from laperm_jax.lab.runs.run_folder import RunFolder
+from laperm_jax.lab.training.loop import Checkpoint
+from laperm_jax.lab.training.trainer import Trainer
 from tests.reference import bits
 from tests.runs import MLP, bits_lost, files, stopped_after
 
@@ -81,7 +82,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
 def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fault):
     """The same gradients on both make the same bits: products of matrices, which round, are left out."""
     config = resolve(dataclasses.replace(MLP, sync_period=2, out=tmp_path / "r"))
-    trainer = Trainer(config, data.load("digits"))
+    trainer = Trainer(config, datasets.load("digits"))
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
     one = SingleDeviceSharding(jax.devices()[0])
     eight = lambda leaf: NamedSharding(mesh, PartitionSpec(*["x"] * (leaf.ndim > 1 and leaf.shape[0] % 8 == 0)))
@@ -124,7 +125,7 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
 def test_the_best_epoch_can_be_read_however_often_a_run_was_stopped(scores, best, tmp_path):
     """A folder that is opened anew for each epoch; the last two checkpoints are whole, each with its best epoch."""
     config = dataclasses.replace(resolve(MLP), out=tmp_path / "run", resume=True)
-    trainer = Trainer(config, data.load("digits"))
+    trainer = Trainer(config, datasets.load("digits"))
     state, template, resumed = trainer.init_state(), jax.eval_shape(trainer.init_state), None
     for epoch, score in enumerate(scores, start=1):
         state = state._replace(opt_state=state.opt_state._replace(count=jnp.int32(epoch)))

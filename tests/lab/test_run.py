@@ -15,11 +15,12 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab import data, optimizers, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
-from laperm_jax.lab.loop import Loop, heard_interrupt
-from laperm_jax.lab.run import train
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.runs import weights
+from laperm_jax.lab.runs.run import train
+from laperm_jax.lab.training.loop import Loop, heard_interrupt
+from laperm_jax.lab.training.trainer import Trainer, optimizers
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -71,7 +72,7 @@ def test_the_weights_are_those_of_the_summary(folder):
     path, summary = folder
     params = load_file(path / "weights.safetensors")
     assert weights.sha256(params) == summary["params_sha256"]
-    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
     tree = {layer: {leaf: params[f"{layer}/{leaf}"] for leaf in ("kernel", "bias")} for layer in ("dense1", "output")}
     assert trainer.score(tree, {}, trainer.test) == summary["test_accuracy"]
     initial = weights.to_numpy(trainer.initial_params)
@@ -80,7 +81,7 @@ def test_the_weights_are_those_of_the_summary(folder):
 
 def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
     path, summary = folder
-    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
     template = jax.eval_shape(trainer.init_state)
     with ocp.CheckpointManager((path / "checkpoints").absolute()) as manager:
         assert set(manager.all_steps()) == {38, 57, summary["best_epoch"] * 19}
@@ -99,7 +100,7 @@ def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
 def test_each_epoch_says_what_its_first_sync_does(folder):
     path, _ = folder
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    trainer = Trainer(resolve(QUICK), data.load("digits"))
+    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
     order, run = trainer.shuffle(np.int32(0)), trainer.run
     state, _ = run(trainer.init_state(), trainer.train, order, np.int32(0), np.int32(9))
     for name, kernel in trainer.initial_params.items():

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab import data, tasks
-from laperm_jax.lab.config import DEFAULTS, ConfigError
-from laperm_jax.lab.data import Text
+from laperm_jax.lab.config.settings import DEFAULTS, ConfigError
+from laperm_jax.lab.data import datasets, tasks
+from laperm_jax.lab.data.datasets import Text
 
 CONFIG = replace(DEFAULTS["language"], context=5)
 VOCABULARY = b"abcdefgh"
@@ -64,7 +64,7 @@ def test_a_text_too_short_for_the_context_is_refused():
 
 
 def test_regression_measures_squared_errors():
-    regression = tasks.make(DEFAULTS["regression"], data.load("sine"))
+    regression = tasks.make(DEFAULTS["regression"], datasets.load("sine"))
     outputs, targets = jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [4.0]])
     assert float(regression.loss(outputs, targets)) == 2.5
     assert [float(x) for x in regression.measure(outputs, targets)] == [5.0, 2.0]
@@ -76,7 +76,7 @@ def test_regression_measures_squared_errors():
 )
 def test_which_score_is_better(name, better, worse, text):
     config = replace(DEFAULTS["classification"], validation_size=180) if name == "digits" else CONFIG
-    task = tasks.make(config, TEXT if name == "text" else data.load(name))
+    task = tasks.make(config, TEXT if name == "text" else datasets.load(name))
     assert task.is_better(better, worse)
     assert not task.is_better(worse, better)
     assert not task.is_better(better, better)

@@ -10,17 +10,18 @@ from flax import nnx
 
 from laperm_jax import norm_reset
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab import data, weights
-from laperm_jax.lab.config import ConfigError, TrainConfig, resolve
-from laperm_jax.lab.side_by_side import SideBySide
-from laperm_jax.lab.training import Trainer
+from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.runs import weights
+from laperm_jax.lab.training.side_by_side import SideBySide
+from laperm_jax.lab.training.trainer import Trainer
 
 SMALL = resolve(TrainConfig(widths=(16,), sync_period=4, learning_rate=2e-2))
 CONV = replace(SMALL, model="conv2", batch_size=16, steps=8, epochs=None)
 
 
 def make_trainer(**settings):
-    return Trainer(replace(SMALL, **settings), data.load("digits"))
+    return Trainer(replace(SMALL, **settings), datasets.load("digits"))
 
 
 def run(trainer, state, start, stop, epoch=0):
@@ -42,7 +43,7 @@ def trainer():
 @pytest.fixture(scope="module")
 def conv_trainer():
     """Conv2 on digits: convolutions, BatchNorm, dropout."""
-    return Trainer(CONV, data.load("digits"))
+    return Trainer(CONV, datasets.load("digits"))
 
 
 def test_after_a_sync_the_parameters_are_the_permutation_itself(trainer):
@@ -128,7 +129,7 @@ def test_it_stops_at_a_loss_that_is_not_finite():
 
 def test_accuracy_counts_each_image_once_and_no_padding(trainer):
     params = trainer.initial_params
-    digits = data.load("digits")
+    digits = datasets.load("digits")
     hidden = jax.nn.relu(digits.test.images.reshape(360, 64) / 16 @ params["dense1"]["kernel"])
     predictions = np.argmax(hidden @ params["output"]["kernel"], axis=1)
     assert len(trainer.test.targets) == 400
@@ -139,7 +140,9 @@ def test_what_is_reordered():
     assert set(make_trainer().axes) == {"dense1/kernel", "output/kernel"}
     with_biases = {f"{layer}/{leaf}" for layer in ("dense1", "output") for leaf in ("kernel", "bias")}
     assert set(make_trainer(permute_biases=True).axes) == with_biases
-    biases = {path for path in Trainer(replace(CONV, permute_biases=True), data.load("digits")).axes if "bias" in path}
+    biases = {
+        path for path in Trainer(replace(CONV, permute_biases=True), datasets.load("digits")).axes if "bias" in path
+    }
     assert biases == {f"{layer}/bias" for layer in ("conv1", "conv2", "dense1", "dense2", "output")}  # not the norms'
 
 
@@ -170,7 +173,7 @@ def test_batchnorm_statistics_follow_the_batches(conv_trainer):
 def test_reestimated_statistics_are_those_of_the_batches(conv_trainer):
     state = conv_trainer.init_state()
     assert conv_trainer.reestimated(state.params, state.batch_stats) is state.batch_stats
-    trainer = Trainer(replace(CONV, reestimate_batchnorm=3), data.load("digits"))
+    trainer = Trainer(replace(CONV, reestimate_batchnorm=3), datasets.load("digits"))
     stats = trainer.reestimated(state.params, state.batch_stats)
     assert jax.tree.structure(stats) == jax.tree.structure(state.batch_stats)
     # The first BatchNorm follows a convolution and ReLU: its statistics can be had without the network.
@@ -191,7 +194,7 @@ def test_reestimated_statistics_are_those_of_the_batches(conv_trainer):
 
 
 def test_reset_batchnorm_at_each_sync():
-    trainer = Trainer(replace(CONV, reset_batchnorm=True), data.load("digits"))
+    trainer = Trainer(replace(CONV, reset_batchnorm=True), datasets.load("digits"))
     state = trainer.init_state()
     scales = []
     for step in range(5):
@@ -209,13 +212,13 @@ def test_augment_runs_in_the_step():
 
 
 def test_preprocessing():
-    dataset = data.load("digits")
+    dataset = datasets.load("digits")
     images = dataset.test.images[:3]
     np.testing.assert_allclose(make_trainer().task.preprocess(images), images / 16, rtol=1e-6)
     np.testing.assert_array_equal(Trainer(CONV, dataset).task.preprocess(images), images)
-    cifar_like = data.Dataset(
+    cifar_like = datasets.Dataset(
         *(
-            data.Split(np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8), np.zeros(n, np.int32))
+            datasets.Split(np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), np.uint8), np.zeros(n, np.int32))
             for n in (300, 100)
         ),
         max_pixel=255,

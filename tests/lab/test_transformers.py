@@ -11,7 +11,7 @@ from jax.nn.initializers import constant, lecun_normal
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.transformers import LanguageModel, Size, VisionTransformer
+from laperm_jax.lab.models.transformers import LanguageModel, Size, VisionTransformer
 
 SIZE = Size(layers=2, features=8, heads=2)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from safetensors.numpy import load_file
 
-from laperm_jax.lab import weights
+from laperm_jax.lab.runs import weights
 
 RNG = np.random.default_rng(0)
 INITIAL = {"conv/kernel": RNG.normal(size=(3, 3, 2, 5)).astype(np.float32), "bias": np.zeros(5, np.float32)}

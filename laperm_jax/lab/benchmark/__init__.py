@@ -1,0 +1,1 @@
+"""Sync latency, peers, and what compiled programs hold."""

@@ -1,0 +1,3 @@
+"""The command ``laperm``."""
+
+from laperm_jax.lab.cli.app import main as main

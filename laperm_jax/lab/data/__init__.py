@@ -1,0 +1,1 @@
+"""Examples: datasets, augmentation, tasks."""

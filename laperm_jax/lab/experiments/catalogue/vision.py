@@ -1,0 +1,50 @@
+"""Vision transformers."""
+
+from dataclasses import replace
+
+from laperm_jax.lab.config.settings import TrainConfig
+from laperm_jax.lab.experiments.catalogue.settings import at_rates
+from laperm_jax.lab.experiments.core import (
+    ADAM,
+    FROZEN,
+    INNER_ALONE,
+    KERNELS_FROZEN,
+    LAPERM,
+    Claim,
+    Experiment,
+    judge_gap,
+)
+
+_VIT = TrainConfig(model="vit", init="normal:0.05", sync_period=50)
+_VIT_MNIST = replace(_VIT, dataset="mnist", layers=2, patch=7, epochs=5)
+_VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=8)
+
+
+VISION = Experiment(
+    name="vision-transformer",
+    title="Vision transformers",
+    question="Can a transformer learn to see by reordering alone?",
+    networks={
+        "smoke": {"digits": replace(_VIT, layers=1, features=16, heads=2, epochs=2, sync_period=5)},
+        "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 700 steps": replace(_VIT_CIFAR10, steps=700)},
+        "full": {
+            "MNIST, 20 epochs": replace(_VIT_MNIST, epochs=20),
+            "CIFAR-10, 50 epochs": replace(_VIT_CIFAR10, layers=6, features=192, patch=4, epochs=50, augment=True),
+        },
+    },
+    variants={
+        **at_rates({ADAM: INNER_ALONE, LAPERM: {}}, (1e-3, 2e-3)),
+        KERNELS_FROZEN: {**FROZEN, "learning_rate": 4e-3},
+    },
+    curves=True,
+    claims=(
+        Claim(
+            "A vision transformer whose kernels are only reordered is as accurate as one that Adam trains",
+            "ours; left by the authors for future work",
+            "-",
+            "at most 0.5 points below Adam on every dataset, each at its best learning rate on validation images; "
+            "partly: on one",
+            judge_gap(LAPERM, ADAM, lambda gap: gap >= -0.005),
+        ),
+    ),
+)

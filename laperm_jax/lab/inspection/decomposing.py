@@ -1,0 +1,143 @@
+"""What `laperm decompose` measures: what common values, places and residual of a trained network are worth."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from laperm_jax._paths import map_by_path
+from laperm_jax.analysis._decomposition import Decomposition, decompose
+from laperm_jax.analysis._profiles import normal_quantiles
+from laperm_jax.lab.config.scores import Score, format_score
+from laperm_jax.lab.config.settings import resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.runs import run_folder
+from laperm_jax.lab.runs.weights import Weights, to_numpy
+from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.sync._vectors import Axes, from_vectors, weight_vectors
+
+_BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe other weights
+
+
+class Shares(NamedTuple):
+    """Of one layer, the shares in the sum of squares of its weights.
+
+    Attributes:
+      values, places, residual: D0, D1 and D2, with the layer's best profile.
+      residual_scaled: D2 where each vector has a scale.
+      residual_initial: D2 with the profile of the initial weights.
+    """
+
+    values: float
+    places: float
+    residual: float
+    residual_scaled: float
+    residual_initial: float
+
+
+class Decomposed(NamedTuple):
+    """What :func:`decompose_run` finds.
+
+    Attributes:
+      shares: of each layer, by its path.
+      scores: of each replacement, by its name, on test data.
+      score: name of these, ``accuracy`` or ``loss``.
+    """
+
+    shares: dict[str, Shares]
+    scores: dict[str, float]
+    score: Score
+
+
+def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
+    """Takes the kernels of a run apart, replaces one part at a time, and scores what is left on the test data.
+
+    Args:
+      run: folder that ``laperm train --out`` has written.
+      data_dir: data directory of TensorFlow Datasets.
+
+    Returns:
+      Shares and scores. BatchNorm statistics are measured anew for each replacement.
+
+    Raises:
+      ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
+    """
+    config, final = resolve(run_folder.read_config(run)), run_folder.read_weights(run)
+    dataset = datasets.load(config.dataset, data_dir)
+    trainer = Trainer(config, dataset)
+    if any(path.endswith("/mean") for path in final):  # of BatchNorm
+        batches = min(_BATCHES, trainer.steps_per_epoch)
+        trainer = Trainer(replace(config, reestimate_batchnorm=batches), dataset)
+    initial = to_numpy(trainer.initial_params)
+    shares, parts, scaled = {}, {}, {}
+    for path, axes in trainer.kernel_axes.items():
+        vectors, before = weight_vectors(final[path], axes), weight_vectors(initial[path], axes)
+        parts[path], scaled[path] = decompose(vectors), decompose(vectors, scale=True)
+        held = decompose(vectors, np.sort(before, axis=1).mean(axis=0))
+        residuals = (scaled[path].shares()[2], held.shares()[2])
+        shares[path] = Shares(*parts[path].shares(), *residuals)
+    rng, first = np.random.default_rng(0), next(iter(parts))
+    replacements: dict[str, Callable[[str], Decomposition]] = {
+        "as trained": lambda path: parts[path],
+        "D2 removed": lambda path: _without_residual(parts[path]),
+        "D2 removed but in the first layer": lambda path: (
+            parts[path] if path == first else _without_residual(parts[path])
+        ),
+        "D2 removed, a scale for each vector": lambda path: _without_residual(scaled[path]),
+        "D1 shuffled": lambda path: parts[path]._replace(ranks=rng.permuted(parts[path].ranks, axis=1)),
+        "D0 normal": lambda path: _with_normal_values(parts[path]),
+        "D0 normal, D2 removed": lambda path: _without_residual(_with_normal_values(parts[path])),
+    }
+    scores = {
+        name: _score(trainer, final, {path: replaced(path) for path in parts})
+        for name, replaced in replacements.items()
+    }
+    return Decomposed(shares, scores, trainer.task.score)
+
+
+def tables(decomposed: Decomposed) -> list[Table]:
+    """The shares and the scores for a terminal of 80 columns."""
+    shares = Table(
+        caption="shares in the sum of squares: D0 common values, D1 their places, D2 the residual",
+        caption_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in ("layer", "D0", "D1", "D2", "D2, scaled", "D2, initial values"):
+        shares.add_column(name, justify="left" if name == "layer" else "right")
+    for path, of_layer in decomposed.shares.items():
+        shares.add_row(path, *(f"{share:.2%}" for share in of_layer))
+    scores = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    scores.add_column("weights")
+    scores.add_column(f"test {decomposed.score}", justify="right")
+    for name, score in decomposed.scores.items():
+        scores.add_row(name, format_score(decomposed.score, score))
+    return [shares, scores]
+
+
+def _score(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:
+    state = trainer.init_state()
+
+    def replaced(path: str, leaf: jax.Array) -> np.ndarray:
+        axes: Axes | None = trainer.kernel_axes.get(path)
+        return final[path] if axes is None else from_vectors(parts[path].compose(), leaf.shape, axes)
+
+    params, stats = map_by_path(replaced, state.params), map_by_path(lambda path, _: final[path], state.batch_stats)
+    return trainer.score(params, trainer.reestimated(params, stats), trainer.test)
+
+
+def _without_residual(part: Decomposition) -> Decomposition:
+    return part._replace(residual=np.zeros_like(part.residual))
+
+
+def _with_normal_values(part: Decomposition) -> Decomposition:
+    """Common values that are quantiles of a normal distribution of their mean and standard deviation."""
+    quantiles = normal_quantiles(part.profile.size)
+    scale = part.profile.std() / (quantiles.std() or 1.0)
+    return part._replace(profile=(part.profile.mean() + scale * quantiles).astype(part.profile.dtype))

@@ -1,0 +1,150 @@
+"""Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn.initializers import Initializer
+
+from laperm_jax import codec, flax_fan_in
+from laperm_jax._paths import leaves_by_path
+from laperm_jax.initializers import Recipe
+from laperm_jax.lab.config.settings import ConfigError, OutputError, TrainConfig, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.models import initialization, networks
+from laperm_jax.lab.runs import run_folder, weights
+from laperm_jax.lab.training.selection import Tree, matching
+from laperm_jax.lab.training.trainer import split_seed
+
+_FILE_SHA256 = "sha256 of weights.safetensors"
+
+
+def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]:
+    """Packs the final weights of a run: kernels as recipes and places, all else as it is.
+
+    Args:
+      run: folder that ``laperm train --out`` has written.
+      out: file to write; there must be none.
+      store_values: whether to store the initial values as well.
+
+    Returns:
+      Size of the run's weights and of the file, in bytes.
+
+    Raises:
+      ConfigError: if there is no such run, it has no sync period, its weights are no permutations of its initial
+        values as they are drawn here, or there is such a file already.
+      OutputError: if the file cannot be written.
+    """
+    config = run_folder.read_config(run)
+    if config.sync_period is None:
+        raise ConfigError(f"{run} was trained without a sync period: its weights are no permutation of anything")
+    final = run_folder.read_weights(run)
+    _check_new(out)
+    size = (run / run_folder.WEIGHTS).stat().st_size
+    metadata = {"model": config.model, "dataset": config.dataset, _FILE_SHA256: _sha256(weights.to_bytes(final))}
+    try:
+        file = codec.pack(final, recipes(config), flax_fan_in, store_values=store_values, metadata=metadata)
+    except ModuleNotFoundError as error:
+        raise ConfigError(str(error)) from None
+    except ValueError as error:
+        raise ConfigError(f"{run} cannot be packed: {error}; pack it with the jax that trained it") from error
+    _write(out, file)
+    return size, len(file)
+
+
+def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
+    """Unpacks a network to ``weights.safetensors``, byte for byte the file of the run that was packed.
+
+    Args:
+      file: what ``laperm pack`` has written.
+      out: folder to write to; made if missing.
+      max_bytes: size of the weights that is not exceeded.
+
+    Returns:
+      The file that was written.
+
+    Raises:
+      ConfigError: if there is no such file, it is not unpacked (:class:`laperm_jax.codec.CodecError`), or the folder
+        holds such a file already.
+      OutputError: if the file cannot be written.
+    """
+    target = out / run_folder.WEIGHTS
+    _check_new(target)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}; name a file that `laperm pack` has written"
+        ) from None
+    try:
+        unpacked = weights.to_bytes(codec.unpack(content, max_bytes=max_bytes))
+    except (codec.CodecError, ModuleNotFoundError) as error:
+        raise ConfigError(f"{file} is not unpacked: {error}") from error
+    if codec.metadata(content).get(_FILE_SHA256) not in (None, _sha256(unpacked)):
+        raise ConfigError(f"{file} is not unpacked: this safetensors lays a file out otherwise than the packer's did")
+    _write(target, unpacked)
+    return target
+
+
+def recipes(config: TrainConfig) -> dict[str, Recipe]:
+    """How the initial values of each kernel of a run are drawn, but of those left to the inner optimiser.
+
+    Example:
+      >>> from laperm_jax.lab.inspection import packing
+      >>> from laperm_jax.lab.config.settings import TrainConfig
+      >>> recipe = packing.recipes(TrainConfig(widths=(32,), keep=(0.5,), seed=3))["output/kernel"]
+      >>> recipe.initializer, recipe.keep, recipe.draw((32, 10), "float32").shape
+      ('he_uniform', 0.5, (32, 10))
+    """
+    init_key, _, _ = split_seed(config.seed)
+    config = resolve(config)
+
+    @jax.jit
+    def build(key: jax.Array) -> tuple[dict[int, tuple[jax.Array, jax.Array]], Tree]:
+        """The key data and the shape of each draw, by the kernel's number, and the kernels themselves, full of it."""
+        drawn: dict[int, tuple[jax.Array, jax.Array]] = {}
+
+        def numbered(number: int) -> Initializer:
+            def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+                drawn[number] = jax.random.key_data(key), jnp.array(shape)
+                return jnp.full(shape, number)
+
+            return init
+
+        model = networks.build(config, *datasets.shapes(config), numbered, nnx.Rngs(key))
+        return drawn, nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    drawn, params = jax.device_get(build(init_key))
+    free = matching(params, config.free, "--free")
+    kernels = {
+        path: leaf for path, leaf in leaves_by_path(params).items() if flax_fan_in(path, leaf) and path not in free
+    }
+    without_keys = initialization.kernel_recipes(config.init, config.keep, len(drawn))
+    impl = str(jax.random.key_impl(init_key))
+
+    def recipe(kernel: Any) -> Recipe:
+        number = int(kernel.flat[0])
+        key, shape = (tuple(array.tolist()) for array in drawn[number])
+        return without_keys[number]._replace(key=key, impl=impl, shape=() if shape == kernel.shape else shape)
+
+    return {path: recipe(kernel) for path, kernel in kernels.items()}
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise ConfigError(f"{path} exists already; remove it, or name another")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_folder.write(path, content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

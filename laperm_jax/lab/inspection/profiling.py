@@ -1,0 +1,60 @@
+"""What `laperm profile` prints and draws."""
+
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from laperm_jax.analysis._profiles import weight_profile
+from laperm_jax.lab.config.settings import ConfigError, OutputError
+from laperm_jax.lab.inspection.weight_files import Layers
+from laperm_jax.lab.runs import plots
+from laperm_jax.sync._vectors import weight_vectors
+
+_COLUMNS = ("vectors", "fan-in", "std", "SoWP", "of i.i.d.", "normal", "uniform")
+
+
+def profile(layers: Layers, out: Path | None) -> Table:
+    """Makes the table of weight profiles, and draws them if ``out`` names a picture.
+
+    Raises:
+      ConfigError: for weights that are not finite, and for a picture of an unknown kind.
+      OutputError: if it cannot be written.
+    """
+    if out:
+        plots.check_picture(out)
+    table = Table(
+        caption="SoWP: share of the variance of sorted vectors that the layer's mean profile explains; beside it what "
+        "i.i.d. normal vectors of that number and length would have. normal, uniform: distance of a sorted vector from "
+        "these, in its standard deviations.",
+        caption_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("layer", overflow="fold")
+    if layers.initial:
+        table.add_column("trained")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for path, axes in layers.axes.items():
+        for weights, trained in ((layers.initial, "before"), (layers.weights, "after")):
+            if weights:
+                table.add_row(*_row(path, weight_vectors(weights[path], axes), [trained] if layers.initial else []))
+    if out:
+        try:
+            plots.profile_panels(out, layers.initial, layers.weights, layers.axes)
+        except OSError as error:
+            raise OutputError(f"--out {out} cannot be written: {error.strerror}") from error
+    return table
+
+
+def _row(path: str, vectors: np.ndarray, trained: list[str]) -> list[str]:
+    try:
+        found = weight_profile(vectors)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    shares = [f"{found.similarity:.4f}", f"{found.expected_similarity:.4f}"]
+    distances = [f"{distance:.3f}" for distance in (found.normal_distance, found.uniform_distance)]
+    return [path, *trained, f"{found.vectors:,}", f"{found.fan_in:,}", f"{found.std:.3g}", *shares, *distances]

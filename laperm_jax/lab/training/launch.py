@@ -1,0 +1,120 @@
+"""Starts a program as several processes of one JAX cluster on this machine, and stops all when one dies.
+
+    python -m laperm_jax.lab.training.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
+
+On a cluster that JAX knows (Slurm, Open MPI, Kubernetes) its own launcher takes the place of this one; the program is
+the same, and calls :func:`initialize` first.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+_ADDRESS, _COUNT, _NUMBER = "LAPERM_COORDINATOR_ADDRESS", "LAPERM_PROCESS_COUNT", "LAPERM_PROCESS_NUMBER"
+_HEARTBEAT_SECONDS = 30  # after which a process that is gone is missed by the others
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 10  # from asking a process to end to killing it
+
+
+def initialize() -> None:
+    """Joins the processes that :func:`main` or a cluster's own launcher has started; a process alone goes on alone.
+
+    To be called before anything else of JAX.
+
+    Example:
+      >>> from laperm_jax.lab.training import launch
+      >>> launch.initialize()  # nobody has launched this one
+      >>> import jax
+      >>> jax.process_count()
+      1
+    """
+    if _ADDRESS in os.environ:
+        jax.distributed.initialize(
+            os.environ[_ADDRESS],
+            num_processes=int(os.environ[_COUNT]),
+            process_id=int(os.environ[_NUMBER]),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        )
+    elif any(name in os.environ for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "KUBERNETES_SERVICE_HOST")):
+        jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Starts the processes and waits for them.
+
+    Args:
+      args: command line without the program's name; ``sys.argv`` if None.
+
+    Returns:
+      The exit code: 0 if all ended well, else that of the first that did not, or 128 and the number of its signal.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m laperm_jax.lab.training.launch", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("-n", type=int, default=2, metavar="PROCESSES", help="number of processes (2)")
+    parser.add_argument("--devices", type=int, default=1, help="CPU devices of each process (1)")
+    parser.add_argument("program", help="Python file to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    options = parser.parse_args(args)
+    if options.n < 1 or options.devices < 1:
+        parser.error("-n and --devices must be 1 or more")
+    if not Path(options.program).is_file():
+        parser.error(f"{options.program} is no file")
+    processes = _start(options)
+    try:
+        return _watch(processes)
+    finally:
+        _stop(processes)
+
+
+def _start(options: argparse.Namespace) -> list[subprocess.Popen[bytes]]:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    shared = os.environ | {
+        _ADDRESS: f"localhost:{port}",
+        _COUNT: str(options.n),
+        "JAX_NUM_CPU_DEVICES": str(options.devices),
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+    command = [sys.executable, options.program, *options.arguments]
+    return [subprocess.Popen(command, env=shared | {_NUMBER: str(number)}) for number in range(options.n)]
+
+
+def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Waits until all have ended, or one has not ended well."""
+    while True:
+        codes = [process.poll() for process in processes]
+        for number, code in enumerate(codes):
+            if code:
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                print(f"launch: process {number} of {len(codes)} {how}; stopping the others", file=sys.stderr)
+                return 128 - code if code < 0 else code
+        if all(code == 0 for code in codes):
+            return 0
+        time.sleep(_POLL_SECONDS)
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Asks those that still run to end, and kills those that do not."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""One sync of arrays: sort the initial weights, and place them by the ranks of the current ones."""
+
+from laperm_jax.sync._reconnect import reconnect as reconnect
+from laperm_jax.sync._reconnect import sort_vectors as sort_vectors

@@ -1,0 +1,115 @@
+"""Sort the initial weights, and reconnect the current ones: the sync of Algorithm 1."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from laperm_jax.sync._dispatch import place, sort
+from laperm_jax.sync._vectors import Axes, canonical_axes
+
+DrawFn = Callable[[jax.Array], jax.Array]  # draws the initial values of a leaf
+
+
+def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
+    """Sorts every weight vector ascending; ties keep their order.
+
+    Args:
+      weights: floating-point array of any shape.
+      axes: axes that make up one vector, which is flattened in C order.
+
+    Returns:
+      A new array of the shape and dtype of ``weights``; bit for bit the same values in each vector.
+
+    Raises:
+      TypeError: if ``weights`` is not floating-point.
+      ValueError: if ``axes`` are out of range or repeated.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax import sort_vectors
+      >>> sort_vectors(jnp.array([[3.0, -1.0], [1.0, -2.0], [2.0, 0.0]]), axes=(0,)).tolist()
+      [[1.0, -2.0], [2.0, -1.0], [3.0, 0.0]]
+    """
+    weights = _floating(weights)
+    return _sort(weights, jnp.int32(0), axes=canonical_axes(axes, weights.ndim))[0]
+
+
+def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
+    r"""Places the sorted initial values by the ranks of the current weights: one sync of one parameter (Algorithm 1).
+
+    In each vector :math:`w`, with :math:`s` its initial values in ascending order,
+
+    .. math:: w_i \leftarrow s_{\mathrm{rank}(w_i)}
+
+    Equal weights rank by position in the flattened vector, and -0 equals +0. A vector that holds NaN or inf comes back
+    as it is: nothing non-finite is laundered.
+
+    Args:
+      weights: current weights, floating-point, of any shape.
+      sorted_init: the initial weights as :func:`sort_vectors` returns them, same shape and dtype.
+      axes: axes that make up one vector, which is flattened in C order.
+
+    Returns:
+      An array of the same shape and dtype.
+
+    Raises:
+      TypeError: if the dtypes are not floating-point or differ.
+      ValueError: if the shapes differ, or ``axes`` are out of range or repeated.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax import reconnect, sort_vectors
+      >>> init = jnp.array([0.5, -0.25, 0.125])
+      >>> trained = jnp.array([-0.7, 2.0, 0.4])  # the smallest, the largest, the middle one
+      >>> reconnect(trained, sort_vectors(init, axes=(0,)), axes=(0,)).tolist()
+      [-0.25, 0.5, 0.125]
+    """
+    return _reconnect(weights, sorted_init, jnp.int32(0), axes)[0]
+
+
+def reconnect_leaves(
+    weights: Mapping[str, jax.typing.ArrayLike],
+    sorted_init: Mapping[str, jax.typing.ArrayLike],
+    axes: Mapping[str, Axes],
+    draw: Mapping[str, DrawFn] = MappingProxyType({}),
+) -> dict[str, jax.Array]:
+    """Reconnects several parameters, by path: those of ``weights``, to values of ``sorted_init`` or to drawn ones.
+
+    On the fast path for CPUs one parameter follows another, so that their temporary arrays can have the same memory:
+    what a sync needs at its peak depends on the largest parameter, not on how many there are.
+    """
+    first = jnp.int32(0)
+    after, result = first, {}
+    for path, leaf in weights.items():
+        if path in sorted_init:
+            values = sorted_init[path]
+        else:
+            values, after = _sort(_floating(draw[path](after)), after, axes=axes[path])
+        result[path], after = _reconnect(leaf, values, after, axes[path])
+        if not isinstance(after, jax.core.Tracer):
+            after = first  # outside jit the order is given, and the next parameter may lie on another device
+    return result
+
+
+def _reconnect(
+    weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, after: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    weights, sorted_init = _floating(weights), _floating(sorted_init)
+    if weights.shape != sorted_init.shape:
+        raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have one shape")
+    if weights.dtype != sorted_init.dtype:
+        raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have one dtype")
+    return _place(weights, sorted_init, after, axes=canonical_axes(axes, weights.ndim))
+
+
+_place = jax.jit(place, static_argnames="axes")
+_sort = jax.jit(sort, static_argnames="axes")
+
+
+def _floating(array: jax.typing.ArrayLike) -> jax.Array:
+    array = jnp.asarray(array, jnp.result_type(array))  # the explicit dtype drops a weak type
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"weights must be floating-point, not {array.dtype}")
+    return array
