@@ -1,31 +1,45 @@
-# make demo: train a network by reordering its random weights.  make test: everything CI runs.
-# Both make the environment they need, with nothing but Python 3.11 or later.
+# make demo: train a network by reordering its random weights.  make test: what CI runs first.  make help: all targets.
+# Each makes the environment it needs, with nothing but Python 3.11 or later.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n auto
+COVERAGE = --cov --cov-report=
 
-.PHONY: demo test format readme clean
+.PHONY: help demo test newest nightly docs format readme clean
 
-demo: $(VENV)/lab
+help:  ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(VENV)/lab  ## train a small network on scikit-learn's digits, in seconds
 	$(BIN)/laperm train
 
-test: $(VENV)/dev
+test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device, everything on eight
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m build --wheel
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m build --wheel --outdir $(VENV)/dist
+	LAPERM_TEST_DEVICES=1 $(PYTEST) $(COVERAGE) --ignore tests/lab
+	$(PYTEST) $(COVERAGE)term --cov-append
 
-format: $(VENV)/dev
+newest: $(VENV)/dev  ## the core and lab tests alone, for another Python and JAX: make newest PYTHON=python3.13 VENV=.venv-newest
+	$(PYTEST)
+
+nightly: $(VENV)/dev  ## what takes too long for every run: kills, full disks, mutations, every placement
+	$(PYTEST) -m nightly --hypothesis-profile nightly
+
+docs: $(VENV)/docs  ## the site, into site/
+	$(BIN)/zensical build --clean --strict
+
+format: $(VENV)/dev  ## format, and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The tables of results in README.md and docs/, from the files in benchmarks/results and results.
-readme: $(VENV)/dev
+readme: $(VENV)/dev  ## tables of results in README.md and docs/, from the committed results
 	$(BIN)/python benchmarks/readme.py
 
-clean:
-	rm -rf $(VENV) dist
+clean:  ## remove environments and builds
+	rm -rf $(VENV) .venv-newest dist site .coverage
 
 $(VENV)/lab: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,4 +48,8 @@ $(VENV)/lab: pyproject.toml
 
 $(VENV)/dev: $(VENV)/lab
 	$(BIN)/python -m pip install --quiet --editable ".[lab,dev]"
+	touch $@
+
+$(VENV)/docs: $(VENV)/lab
+	$(BIN)/python -m pip install --quiet --editable ".[lab,docs]"
 	touch $@

@@ -1,7 +1,8 @@
-"""Settings of every test: eight devices to shard over, and Hypothesis without deadlines."""
+"""Settings of every test: one device or eight, Hypothesis without deadlines, and the time that nightly tests have."""
 
 import json
 import os
+import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -9,11 +10,22 @@ import hypothesis
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 8)
+DEVICES = int(os.environ.get("LAPERM_TEST_DEVICES", "8"))
+jax.config.update("jax_num_cpu_devices", DEVICES)
 
-hypothesis.settings.register_profile("default", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("default", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("default")
+
+_DEADLINE = time.monotonic() + float(os.environ.get("LAPERM_NIGHTLY_SECONDS", "inf"))
+
+
+def pytest_runtest_setup(item):
+    """Skips tests that need more devices than there are, and nightly ones that would start after their time is up."""
+    if item.get_closest_marker("eight_devices") and DEVICES < 8:
+        pytest.skip("needs eight devices")
+    if item.get_closest_marker("nightly") and time.monotonic() > _DEADLINE:
+        pytest.skip("the time for nightly tests is up")
 
 
 @pytest.fixture
