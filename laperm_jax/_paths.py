@@ -1,25 +1,57 @@
-"""Paths: one name for every leaf of a parameter tree, the same under Linen, NNX and plain dicts."""
+"""Paths: one name for every leaf of a parameter tree, the same under Linen, NNX and plain trees."""
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import jax
 import optax
-from jax.tree_util import GetAttrKey, keystr, tree_leaves_with_path, tree_map_with_path
+from jax.tree_util import GetAttrKey, keystr, tree_leaves_with_path
 
 KeyPath = tuple[Any, ...]
 T = TypeVar("T")
 Rule = Callable[[str, Any], T | None]  # (path, leaf) -> T, or None to leave the leaf alone
 
 
-def path_string(key_path: KeyPath) -> str:
-    """Names a leaf, as in ``"block/conv/kernel"``.
+def optional_types(module: str, *names: str) -> tuple[type, ...]:
+    """Returns classes of a library that is no dependency; none if nobody has imported it.
 
-    NNX shows ``init`` its leaves inside ``Variable`` nodes, whose one child is the attribute ``value``, and ``update``
-    the bare arrays; a trailing attribute ``value`` is dropped so that both have one name. A dict key ``"value"`` stays.
+    A tree can hold an instance of a class only after the class's module was imported, so ``sys.modules`` is enough.
     """
-    if key_path and key_path[-1] == GetAttrKey("value"):
-        key_path = key_path[:-1]
-    return keystr(key_path, simple=True, separator="/")
+    loaded = sys.modules.get(module)
+    return tuple(getattr(loaded, name) for name in names if hasattr(loaded, name))
+
+
+def is_box(node: Any) -> bool:
+    """Tells whether a node is a box that Flax keeps one value in: an NNX Variable or a Linen metadata box."""
+    return isinstance(node, optional_types("flax.nnx", "Variable") + optional_types("flax.core.meta", "AxisMetadata"))
+
+
+def leaves_with_path(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Iterator[tuple[str, Any]]:
+    """Yields ``(path, leaf)`` in the order of ``jax.tree.leaves``; paths are strings, ``"block/conv/kernel"``.
+
+    A box adds nothing to the path. NNX shows ``init`` the leaves inside ``Variable`` nodes and ``update`` the bare
+    arrays, and Linen's ``Partitioned`` comes and goes by ``nn.unbox``: both give one name. A user's field or key called
+    ``value`` stays, since boxes are recognised by their type.
+    """
+    for key_path, leaf in _unboxed(tree, (), is_leaf or (lambda node: False)):
+        yield keystr(key_path, simple=True, separator="/"), leaf
+
+
+def _unboxed(tree: Any, prefix: KeyPath, is_leaf: Callable[[Any], bool]) -> Iterator[tuple[KeyPath, Any]]:
+    for key_path, node in tree_leaves_with_path(tree, is_leaf=lambda node: is_leaf(node) or is_box(node)):
+        if is_leaf(node) or not is_box(node):
+            yield prefix + key_path, node
+            continue
+        children = _children(node)
+        for child_path, child in children:
+            # A user's own metadata box may hold more than its value.
+            is_value = len(children) == 1 or child_path == (GetAttrKey("value"),)
+            yield from _unboxed(child, prefix + key_path + (() if is_value else child_path), is_leaf)
+
+
+def _children(node: Any) -> list[tuple[KeyPath, Any]]:
+    return tree_leaves_with_path(node, is_leaf=lambda child: child is not node)
 
 
 def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
@@ -29,8 +61,7 @@ def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = N
       ValueError: if two leaves have the same path, as in ``{"a/b": x, "a": {"b": y}}``.
     """
     leaves: dict[str, Any] = {}
-    for key_path, leaf in tree_leaves_with_path(tree, is_leaf=is_leaf):
-        path = path_string(key_path)
+    for path, leaf in leaves_with_path(tree, is_leaf):
         if path in leaves:
             raise ValueError(f"two leaves of the tree have the path {path!r}; rename one of them")
         leaves[path] = leaf
@@ -39,7 +70,7 @@ def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = N
 
 def map_by_path(function: Callable[[str, Any], Any], tree: optax.Params) -> Any:
     """Like ``jax.tree.map``, for a function of ``(path, leaf)``."""
-    return tree_map_with_path(lambda key_path, leaf: function(path_string(key_path), leaf), tree)
+    return jax.tree.unflatten(jax.tree.structure(tree), [function(path, leaf) for path, leaf in leaves_with_path(tree)])
 
 
 def as_rule(rule: Rule[T] | Mapping[str, T]) -> Rule[T]:
@@ -59,7 +90,7 @@ def check_paths(rule: Rule[T] | Mapping[str, T] | None, tree: optax.Params, name
     if not isinstance(rule, Mapping):
         return
     is_masked = lambda node: isinstance(node, optax.MaskedNode)
-    nodes = [(path_string(key_path), node) for key_path, node in tree_leaves_with_path(tree, is_leaf=is_masked)]
+    nodes = list(leaves_with_path(tree, is_leaf=is_masked))
     known = {path for path, _ in nodes}
     # A mask may be a prefix of the tree: one MaskedNode at "block" then hides "block/kernel" and its siblings.
     hidden = tuple(f"{path}/" if path else "" for path, node in nodes if is_masked(node))
