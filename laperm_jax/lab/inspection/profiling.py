@@ -40,11 +40,12 @@ def profile(layers: Layers, out: Path | None) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for path, axes in layers.axes.items():
         for weights, trained in ((layers.initial, "before"), (layers.weights, "after")):
-            if weights:
+            if weights and path in weights:
                 table.add_row(*_row(path, weight_vectors(weights[path], axes), [trained] if layers.initial else []))
     if out:
         try:
-            plots.profile_panels(out, layers.initial, layers.weights, layers.axes)
+            known = layers.initial if layers.initial and layers.initial.keys() >= layers.axes.keys() else None
+            plots.profile_panels(out, known, layers.weights, layers.axes)
         except OSError as error:
             raise OutputError(f"--out {out} cannot be written: {error.strerror}") from error
     return table
