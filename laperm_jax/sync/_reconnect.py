@@ -1,4 +1,4 @@
-"""Sort the initial weights, and reconnect the current ones: the sync of Algorithm 1."""
+"""The public functions of one sync (Algorithm 1): sort the initial weights, reconnect the current ones."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -44,7 +44,7 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
     .. math:: w_i \leftarrow s_{\mathrm{rank}(w_i)}
 
     Equal weights rank by position in the flattened vector, and -0 equals +0. A vector that holds NaN or inf comes back
-    as it is: nothing non-finite is laundered.
+    unchanged, bit for bit.
 
     Args:
       weights: current weights, floating-point, of any shape.
@@ -75,33 +75,33 @@ def reconnect_leaves(
     axes: Mapping[str, Axes],
     draw: Mapping[str, DrawFn] = MappingProxyType({}),
 ) -> dict[str, jax.Array]:
-    """Reconnects several parameters, by path: those of ``weights``, to values of ``sorted_init`` or to drawn ones.
+    """Reconnects several parameters, by path: each to its values in ``sorted_init``, or else to values drawn again.
 
-    On the fast path for CPUs one parameter follows another, so that their temporary arrays can have the same memory:
-    what a sync needs at its peak depends on the largest parameter, not on how many there are.
+    A token from each parameter to the next lets them run one after another, so that they share temporary memory: the
+    peak depends on the largest parameter, not on their number.
     """
     first = jnp.int32(0)
-    after, result = first, {}
+    token, result = first, {}
     for path, leaf in weights.items():
         if path in sorted_init:
             values = sorted_init[path]
         else:
-            values, after = _sort(_floating(draw[path](after)), after, axes=axes[path])
-        result[path], after = _reconnect(leaf, values, after, axes[path])
-        if not isinstance(after, jax.core.Tracer):
-            after = first  # outside jit the order is given, and the next parameter may lie on another device
+            values, token = _sort(_floating(draw[path](token)), token, axes=axes[path])
+        result[path], token = _reconnect(leaf, values, token, axes[path])
+        if not isinstance(token, jax.core.Tracer):
+            token = first  # outside jit calls are ordered anyway, and the next parameter may be on another device
     return result
 
 
 def _reconnect(
-    weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, after: jax.Array, axes: Axes
+    weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, token: jax.Array, axes: Axes
 ) -> tuple[jax.Array, jax.Array]:
     weights, sorted_init = _floating(weights), _floating(sorted_init)
     if weights.shape != sorted_init.shape:
-        raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have one shape")
+        raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have the same shape")
     if weights.dtype != sorted_init.dtype:
-        raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have one dtype")
-    return _place(weights, sorted_init, after, axes=canonical_axes(axes, weights.ndim))
+        raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have the same dtype")
+    return _place(weights, sorted_init, token, axes=canonical_axes(axes, weights.ndim))
 
 
 _place = jax.jit(place, static_argnames="axes")

@@ -1,17 +1,26 @@
-"""Vector views: the weight vectors of an array as columns, as rows, or one by one under ``vmap``."""
+"""Vector views: the weight vectors of an array as rows, as columns, or one by one under ``vmap``.
+
+The functions that return views take JAX and NumPy arrays alike.
+"""
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 Axes = tuple[int, ...]
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 def canonical_axes(axes: Axes, ndim: int) -> Axes:
-    """Sorts ``axes`` and makes them non-negative; raises ValueError where they are out of range or repeated."""
+    """Sorts ``axes`` and makes them non-negative.
+
+    Raises:
+      ValueError: if they are out of range or repeated.
+    """
     if any(not -ndim <= axis < ndim for axis in axes):
         raise ValueError(f"axes {tuple(axes)} are out of range for an array of rank {ndim}")
     canonical = tuple(sorted(axis % ndim for axis in axes))
@@ -20,10 +29,45 @@ def canonical_axes(axes: Axes, ndim: int) -> Axes:
     return canonical
 
 
+def output_axes(axes: Axes, ndim: int) -> Axes:
+    """The other axes, which number the vectors."""
+    return tuple(axis for axis in range(ndim) if axis not in axes)
+
+
+def weight_vectors(array: Array, axes: Axes) -> Array:
+    """The weight vectors of an array as rows ``(vectors, fan_in)``.
+
+    Args:
+      array: a JAX or NumPy array.
+      axes: canonical axes of one vector, which is flattened in C order.
+    """
+    outputs = output_axes(axes, array.ndim)
+    return array.transpose(*outputs, *axes).reshape(_size(array.shape, outputs), _size(array.shape, axes))
+
+
+def from_vectors(vectors: Array, shape: tuple[int, ...], axes: Axes) -> Array:
+    """The inverse of :func:`weight_vectors`: an array of that shape."""
+    order = (*output_axes(axes, len(shape)), *axes)
+    return vectors.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def as_columns(array: Array, axes: Axes) -> Array:
+    """The weight vectors of an array as columns ``(fan_in, vectors)``."""
+    outputs = output_axes(axes, array.ndim)
+    return array.transpose(*axes, *outputs).reshape(_size(array.shape, axes), _size(array.shape, outputs))
+
+
+def from_columns(columns: Array, shape: tuple[int, ...], axes: Axes) -> Array:
+    """The inverse of :func:`as_columns`: an array of that shape."""
+    order = (*axes, *output_axes(axes, len(shape)))
+    return columns.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
 def over_vectors(function: Callable[..., jax.Array], axes: Axes, *arrays: jax.Array) -> jax.Array:
     """Applies a function of vectors ``(fan_in,)`` to every vector of the arrays.
 
-    Batching by ``vmap`` rather than by index arrays keeps XLA from gathering arrays whose output axes are sharded.
+    It batches by ``vmap``, not by index arrays, and leaves the output axes apart: XLA then gathers nothing where they
+    are sharded.
     """
     ndim, fan_in_ndim = arrays[0].ndim, len(axes)
     last = tuple(range(ndim - fan_in_ndim, ndim))
@@ -35,27 +79,5 @@ def over_vectors(function: Callable[..., jax.Array], axes: Axes, *arrays: jax.Ar
     return jnp.moveaxis(result.reshape(*outputs, *fan_in), last, axes)
 
 
-def as_columns(array: jax.Array, axes: Axes) -> jax.Array:
-    """The vectors of an array as columns ``(fan_in, vectors)``."""
-    fan_in = math.prod(array.shape[axis] for axis in axes)
-    return jnp.moveaxis(array, axes, range(len(axes))).reshape(fan_in, -1)
-
-
-def from_columns(columns: jax.Array, shape: tuple[int, ...], axes: Axes) -> jax.Array:
-    outputs = [size for axis, size in enumerate(shape) if axis not in axes]
-    fan_in = [shape[axis] for axis in axes]
-    return jnp.moveaxis(columns.reshape(*fan_in, *outputs), range(len(axes)), axes)
-
-
-def weight_vectors(array: np.ndarray, axes: Axes) -> np.ndarray:
-    """The weight vectors of an array as rows ``(vectors, fan_in)``."""
-    outputs = [axis for axis in range(array.ndim) if axis not in axes]
-    fan_in = math.prod(array.shape[axis] for axis in axes)
-    return np.ascontiguousarray(array.transpose(*outputs, *axes)).reshape(-1, fan_in)
-
-
-def from_vectors(vectors: np.ndarray, shape: tuple[int, ...], axes: Axes) -> np.ndarray:
-    """The inverse of :func:`weight_vectors`: an array of that shape."""
-    outputs = [axis for axis in range(len(shape)) if axis not in axes]
-    order = [*outputs, *axes]
-    return np.ascontiguousarray(vectors.reshape([shape[axis] for axis in order]).transpose(np.argsort(order)))
+def _size(shape: tuple[int, ...], axes: Axes) -> int:
+    return math.prod(shape[axis] for axis in axes)

@@ -16,7 +16,8 @@ Peer = Callable[[int], Any]
 
 def _as_rows(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
     """The weight vectors as contiguous rows: what each of the libraries sorts fastest."""
-    return [(weight_vectors(weights, axes), weight_vectors(values, axes)) for weights, values, axes in problem]
+    rows = lambda array, axes: np.ascontiguousarray(weight_vectors(array, axes))
+    return [(rows(weights, axes), rows(values, axes)) for weights, values, axes in problem]
 
 
 def numpy(problem: Problem) -> Peer:

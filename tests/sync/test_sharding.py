@@ -1,4 +1,4 @@
-"""Weights on several devices: the bits of one device, shardings that stay, and no traffic that need not be."""
+"""Sharded weights: the bits of one device, shardings that are kept, and no needless collective."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def draw(shape, seed):
 
 @AXIS_TYPES
 @pytest.mark.parametrize(("shape", "axes", "spec"), [*OUTPUT_AXES_ONLY, *FAN_IN, HEAD_SIZE, *ONE_VECTOR], ids=str)
-def test_every_layout_gives_the_bits_of_one_device(shape, axes, spec, axis_type):
+def test_sharded_reconnect_has_the_bits_of_one_device(shape, axes, spec, axis_type):
     initial, weights = draw(shape, 0), draw(shape, 1)
     assert (np.signbit(weights) & (weights == 0)).any() or weights.size < 200
     put = lambda array: jax.device_put(array, sharding(axis_type, spec))
@@ -81,13 +81,13 @@ def compiled_sync(shape, axes, spec, axis_type):
 
 @AXIS_TYPES
 @pytest.mark.parametrize(("shape", "axes", "spec"), OUTPUT_AXES_ONLY, ids=str)
-def test_where_output_axes_are_sharded_devices_do_not_talk(shape, axes, spec, axis_type):
+def test_sync_with_sharded_output_axes_has_no_collective(shape, axes, spec, axis_type):
     assert collectives(compiled_sync(shape, axes, spec, axis_type)) == []
 
 
 @AXIS_TYPES
 @pytest.mark.parametrize(("shape", "axes", "spec"), FAN_IN, ids=str)
-def test_where_fan_in_is_sharded_nobody_gathers_a_leaf(shape, axes, spec, axis_type):
+def test_sync_with_sharded_fan_in_has_no_all_gather(shape, axes, spec, axis_type):
     found = collectives(compiled_sync(shape, axes, spec, axis_type))
     assert {name for name, _ in found} == {"all-to-all", "all-reduce"}
     shards = 8 if len(jax.tree.leaves(tuple(spec))) == 2 else 4
@@ -97,7 +97,7 @@ def test_where_fan_in_is_sharded_nobody_gathers_a_leaf(shape, axes, spec, axis_t
     assert sum(size for name, size in found if name == "all-reduce") <= shard  # which vectors are finite
 
 
-def test_the_head_size_alone_is_gathered_where_the_mesh_does_not_tell():
+def test_sharded_head_size_is_gathered_on_an_automatic_mesh_only():
     """A limit that the docs name: with explicit axes it goes by all-to-all."""
     assert {name for name, _ in collectives(compiled_sync(*HEAD_SIZE, AxisType.Explicit))} == {
         "all-to-all",
@@ -122,7 +122,7 @@ def step(request):
 
 @AXIS_TYPES
 @pytest.mark.parametrize("spec", [P(), P(None, "x"), P("x", None), P("x", "y")], ids=str)
-def test_a_training_gives_the_bits_of_one_device_and_keeps_its_shardings(spec, axis_type, step):
+def test_sharded_training_has_the_bits_of_one_device(spec, axis_type, step):
     tx = laperm(optax.sgd(1.0, momentum=0.5), 2)
     grads = [{"kernel": draw((16, 24), seed)} for seed in range(1, 6)]
     layout = sharding(axis_type, spec)
@@ -140,7 +140,7 @@ def test_a_training_gives_the_bits_of_one_device_and_keeps_its_shardings(spec, a
 
 
 @AXIS_TYPES
-def test_steps_that_are_no_sync_have_no_collectives_of_ours(axis_type, step):
+def test_non_sync_step_has_no_collective(axis_type, step):
     """All of them are in the branch that is taken at a sync."""
     tx = laperm(optax.sgd(1.0), 5)
     layout = sharding(axis_type, P("x", "y"))
@@ -154,7 +154,7 @@ def test_steps_that_are_no_sync_have_no_collectives_of_ours(axis_type, step):
     assert collectives(text)
 
 
-def test_the_state_follows_its_parameters_through_map_params():
+def test_map_params_gives_the_shardings_of_the_state():
     layout = sharding(AxisType.Auto, P(None, "x"))
     tx = laperm(optax.adam(1e-3), 5)
     params = {"kernel": jnp.ones((16, 24))}
@@ -166,7 +166,7 @@ def test_the_state_follows_its_parameters_through_map_params():
     assert state.sorted_init["kernel"].sharding == state.inner_state[0].mu["kernel"].sharding == layout
 
 
-def test_inside_shard_map_every_device_has_vectors_of_its_own():
+def test_reconnect_inside_shard_map():
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
     initial, weights = draw((30, 16), 0), draw((30, 16), 1)
     local = jax.shard_map(
@@ -178,7 +178,7 @@ def test_inside_shard_map_every_device_has_vectors_of_its_own():
     np.testing.assert_array_equal(jax.jit(local)(weights, initial), reference.reconnect(weights, initial, (0,)))
 
 
-def test_between_layouts_a_state_goes_bit_for_bit():
+def test_state_moves_between_layouts_bit_for_bit():
     """One device, eight, and back, in the middle of a training."""
     tx = laperm(optax.sgd(1.0, momentum=0.5), 2)
     layouts = [None, P("x", None), P(None, "y"), None]
@@ -197,9 +197,9 @@ def test_between_layouts_a_state_goes_bit_for_bit():
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_billion_weights_on_eight_devices_need_the_memory_that_was_predicted(tmp_path):
+def test_memory_of_a_billion_weights_on_eight_devices(tmp_path):
     """Compiled, not run. The state to the byte; at its peak, at a sync, five times the largest leaf beside it."""
-    script = Path(__file__).parents[1] / "benchmarks" / "sharding.py"
+    script = Path(__file__).parents[2] / "benchmarks" / "sharding.py"
     command = [sys.executable, script, "--part", "big", "--out", tmp_path / "rows.json"]
     subprocess.run(command, check=True, env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"})
     rows = json.loads((tmp_path / "rows.json").read_text())

@@ -26,14 +26,14 @@ def assert_same_bits(actual, expected):
 
 
 @given(st.data())
-def test_sort_vectors_is_the_reference(data):
+def test_sort_vectors_has_the_bits_of_the_reference(data):
     (shape, axes), dtype = data.draw(st.sampled_from(CASES))
     weights = data.draw(finite_arrays(shape, dtype))
     assert_same_bits(sort_vectors(weights, axes), reference.sort_vectors(weights, axes))
 
 
 @given(st.data())
-def test_reconnect_is_the_reference(data):
+def test_reconnect_has_the_bits_of_the_reference(data):
     (shape, axes), dtype = data.draw(st.sampled_from(CASES))
     initial = data.draw(finite_arrays(shape, dtype))
     weights = data.draw(with_non_finite(finite_arrays(shape, dtype)))
@@ -42,7 +42,7 @@ def test_reconnect_is_the_reference(data):
 
 
 @given(st.data())
-def test_any_shape_and_axes(data):
+def test_reconnect_any_shape_and_axes(data):
     shape = tuple(data.draw(st.lists(st.integers(0, 4), max_size=4)))
     axes = tuple(data.draw(st.permutations(data.draw(st.lists(st.integers(0, 3), unique=True).map(sorted)))))
     axes = tuple(axis for axis in axes if axis < len(shape))
@@ -52,7 +52,7 @@ def test_any_shape_and_axes(data):
 
 
 @pytest.mark.parametrize(("shape", "axes"), ARRAYS)
-def test_float64(shape, axes):
+def test_reconnect_float64(shape, axes):
     rng = np.random.default_rng(0)
     initial, weights = np.where(rng.random((2, *shape)) < 0.3, 0.0, rng.normal(size=(2, *shape)))
     initial, weights = np.asarray(initial), np.asarray(weights)  # rank 0 gives scalars
@@ -62,19 +62,19 @@ def test_float64(shape, axes):
         )
 
 
-def test_reconnecting_the_initial_weights_changes_nothing():
+def test_reconnect_initial_weights_changes_nothing():
     weights = jax.random.normal(jax.random.key(0), (50, 20))
     assert_same_bits(reconnect(weights, sort_vectors(weights, (0,)), (0,)), np.asarray(weights))
 
 
-def test_ties_rank_by_position():
+def test_reconnect_ranks_ties_by_position():
     """A sparse vector: the zeros of the initial weights go to the places of the smallest weights, in order."""
     initial = jnp.array([0.0, 0.0, 3.0, -3.0])
     weights = jnp.array([1.0, 0.0, -0.0, 0.0])
     assert reconnect(weights, sort_vectors(initial, (0,)), (0,)).tolist() == [3.0, -3.0, 0.0, 0.0]
 
 
-def test_ties_of_a_filter_rank_by_position_in_c_order_whatever_the_order_of_axes():
+def test_reconnect_ranks_ties_of_a_filter_in_c_order():
     initial = jnp.arange(12.0).reshape(2, 3, 2)
     expected = reconnect(jnp.zeros((2, 3, 2)), sort_vectors(initial, (0, 1)), (0, 1))
     np.testing.assert_array_equal(expected, initial)
@@ -89,12 +89,12 @@ def test_signed_zeros_are_equal_and_keep_their_bits():
     assert_same_bits(placed, np.array([-1.0, 0.0, -0.0, 0.0, -0.0], np.float32))
 
 
-def test_subnormals_are_ranked_though_xla_flushes_them():
+def test_sort_vectors_ranks_subnormals():
     tiny = np.array([3e-45, 0.0, -1e-45, 1e-45], np.float32)
     assert_same_bits(sort_vectors(tiny, (0,)), np.sort(tiny))
 
 
-def test_shared_value_vectors_hold_the_value_as_often_as_before():
+def test_reconnect_keeps_the_count_of_a_shared_value():
     initial = np.where(np.random.default_rng(0).random((30, 8)) < 4 / 7, np.float32(0.08), np.float32(0))
     weights = np.random.default_rng(1).normal(size=(30, 8)).astype(np.float32)
     placed = np.asarray(reconnect(weights, sort_vectors(initial, (0,)), (0,)))
@@ -105,7 +105,7 @@ def test_shared_value_vectors_hold_the_value_as_often_as_before():
 
 
 @pytest.mark.parametrize("bad", NON_FINITE)
-def test_a_non_finite_vector_comes_back_and_the_others_are_reconnected(bad):
+def test_reconnect_leaves_a_non_finite_vector_alone(bad):
     rng = np.random.default_rng(0)
     initial, weights = rng.normal(size=(2, 4, 3)).astype(np.float32)
     weights[2, 1] = bad
@@ -114,7 +114,7 @@ def test_a_non_finite_vector_comes_back_and_the_others_are_reconnected(bad):
     assert reference.is_permutation(placed[:, [0, 2]], initial[:, [0, 2]], (0,))
 
 
-def test_wrong_arguments():
+def test_sort_vectors_and_reconnect_reject_wrong_arguments():
     floats, other = jnp.ones((3, 2)), jnp.ones((2, 3))
     with pytest.raises(TypeError, match="floating-point, not int32"):
         sort_vectors(jnp.ones(3, jnp.int32), (0,))

@@ -1,4 +1,4 @@
-"""The ways to sync against the reference, bit for bit, and what they need of memory."""
+"""The implementations of a sync against the reference, bit for bit, and their temporary memory."""
 
 import re
 
@@ -9,11 +9,8 @@ import pytest
 from jax import lax
 
 from laperm_jax import sort_vectors
-from laperm_jax.sync._dispatch import place
+from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu
 from laperm_jax.sync._reconnect import reconnect_leaves
-from laperm_jax.sync._reference import place_by_argsort, sort_by_argsort
-from laperm_jax.sync._sharded import place_by_sorts, sort_by_sorts
-from laperm_jax.sync._xla_cpu import place_by_packed_sort, sort_by_packed_sort
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -27,7 +24,7 @@ ARRAYS = [
     ((5, 64), (0,)),
     ((33, 65), (0,)),
     ((700, 130), (0,)),  # blocks of several sorts, and one that overlaps
-    ((70_000, 3), (0,)),  # places that need more than 16 bits
+    ((70_000, 3), (0,)),  # positions that need more than 16 bits
     ((130, 40), (1,)),
     ((3, 3, 20, 70), (0, 1, 2)),
     ((4, 50, 3), (1,)),
@@ -36,7 +33,7 @@ ARRAYS = [
 
 
 def draw(shape, dtype, kind):
-    """Initial and current weights: without ties, with many, shared-value or with vectors that are not finite."""
+    """Initial and current weights: without ties, with ties, of two values, or with non-finite vectors."""
     rng = np.random.default_rng(sum(shape))
     initial, weights = rng.normal(size=(2, *shape)).astype(dtype)
     if kind == "ties":
@@ -53,18 +50,18 @@ def draw(shape, dtype, kind):
 @pytest.mark.parametrize("kind", ["no ties", "ties", "shared value", "non-finite"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(("shape", "axes"), ARRAYS)
-def test_every_way_to_place_gives_the_bits_of_the_reference(shape, axes, dtype, kind):
+def test_place_has_the_bits_of_the_reference(shape, axes, dtype, kind):
     initial, weights = draw(shape, jnp.dtype(dtype), kind)
     sorted_init = sort_vectors(initial, axes)
     slow, *others = (
         jax.jit(function, static_argnames="axes")(weights, sorted_init, ZERO, axes=axes)
-        for function in (place_by_argsort, place_by_packed_sort, place_by_sorts)
+        for function in (_reference.place, _xla_cpu.place, _sharded.place)
     )
-    for placed, after in others:
+    for placed, token in others:
         np.testing.assert_array_equal(reference.bits(np.asarray(placed)), reference.bits(np.asarray(slow[0])))
-        assert after == slow[1] == 0
+        assert token == slow[1] == 0
         assert placed.dtype == slow[0].dtype == dtype
-    if weights.size <= 5_000:  # a reference made to be read, not to be fast
+    if weights.size <= 5_000:  # the NumPy reference is slow
         expected = reference.reconnect(weights, initial, axes)
         np.testing.assert_array_equal(reference.bits(np.asarray(slow[0])), reference.bits(expected))
 
@@ -72,11 +69,11 @@ def test_every_way_to_place_gives_the_bits_of_the_reference(shape, axes, dtype, 
 @pytest.mark.parametrize("kind", ["no ties", "ties", "non-finite"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("shape", "axes"), ARRAYS)
-def test_every_way_to_sort_gives_the_bits_of_the_reference(shape, axes, dtype, kind):
+def test_sort_has_the_bits_of_the_reference(shape, axes, dtype, kind):
     _, weights = draw(shape, jnp.dtype(dtype), kind)
     slow, *others = (
         jax.jit(function, static_argnames="axes")(weights, ZERO, axes=axes)[0]
-        for function in (sort_by_argsort, sort_by_packed_sort, sort_by_sorts)
+        for function in (_reference.sort, _xla_cpu.sort, _sharded.sort)
     )
     for result in others:
         np.testing.assert_array_equal(reference.bits(np.asarray(result)), reference.bits(np.asarray(slow)))
@@ -85,10 +82,10 @@ def test_every_way_to_sort_gives_the_bits_of_the_reference(shape, axes, dtype, k
         np.testing.assert_array_equal(reference.bits(np.asarray(slow)), reference.bits(expected))
 
 
-def test_the_fast_path_under_vmap_and_scan():
+def test_xla_cpu_place_under_vmap_and_scan():
     initial, weights = np.random.default_rng(0).normal(size=(2, 4, 30, 9)).astype(np.float32)
     sorted_init = sort_vectors(initial, (1,))
-    one = lambda weights, sorted_init: place_by_packed_sort(weights, sorted_init, jnp.int32(0), axes=(0,))[0]
+    one = lambda weights, sorted_init: _xla_cpu.place(weights, sorted_init, jnp.int32(0), axes=(0,))[0]
     expected = reference.reconnect(weights, initial, (1,))
     np.testing.assert_array_equal(jax.jit(jax.vmap(one))(weights, sorted_init), expected)
     scanned = lax.scan(lambda carry, arrays: (carry, one(*arrays)), None, (weights, sorted_init))[1]
@@ -97,20 +94,20 @@ def test_the_fast_path_under_vmap_and_scan():
 
 @pytest.fixture
 def one_device(monkeypatch):
-    """As if there were but one CPU device: the tests have several."""
+    """Pretends that there is one CPU device; the tests have several."""
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
 
 
 @pytest.mark.usefixtures("one_device")
-def test_one_cpu_device_takes_the_fast_path():
+def test_dispatch_to_xla_cpu_on_one_cpu_device():
     weights = jnp.ones((300, 70))
-    text = jax.jit(place, static_argnames="axes").lower(weights, weights, ZERO, axes=(0,)).compile().as_text()
+    text = jax.jit(_dispatch.place, static_argnames="axes").lower(weights, weights, ZERO, axes=(0,)).compile().as_text()
     assert re.search(r"= u64\S+ sort\(", text)
     assert "conditional(" not in text  # chosen when compiled, not when run
 
 
 @pytest.mark.usefixtures("one_device")
-def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters():
+def test_reconnect_leaves_shares_temporary_memory():
     shape, count = (576, 64), 12
     leaves = {str(number): jax.ShapeDtypeStruct(shape, jnp.float32) for number in range(count)}
     sync = jax.jit(lambda weights, sorted_init: reconnect_leaves(weights, sorted_init, dict.fromkeys(leaves, (0,))))
