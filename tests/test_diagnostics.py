@@ -99,7 +99,7 @@ def test_a_vector_that_diverged_says_nothing():
 
 def test_shapes_and_dtypes_must_agree():
     initial = draw((8, 2), 0)
-    with pytest.raises(ValueError, match=r"previous \(4, 2\) and current \(8, 2\) must have one shape"):
+    with pytest.raises(ValueError, match=r"previous \(4, 2\) and current \(8, 2\) must have the same shape"):
         sync_metrics(initial[:4], initial, initial, (0,))
-    with pytest.raises(TypeError, match="must have one dtype"):
+    with pytest.raises(TypeError, match="must have the same dtype"):
         sync_metrics(initial, initial, initial.astype(np.float16), (0,))

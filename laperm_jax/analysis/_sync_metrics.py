@@ -60,7 +60,7 @@ def sync_metrics(
     """
     placed = reconnect(current, sorted_init, axes)
     if jnp.shape(previous) != placed.shape:
-        raise ValueError(f"previous {jnp.shape(previous)} and current {placed.shape} must have one shape")
+        raise ValueError(f"previous {jnp.shape(previous)} and current {placed.shape} must have the same shape")
     axes = canonical_axes(axes, placed.ndim)
     arrays = (previous, current, placed, sorted_init)
     before, now, after, values = (as_columns(jnp.asarray(array), axes).T for array in arrays)

@@ -79,4 +79,4 @@ def _auto_sharded(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax
     sharding = jax.typeof(arrays[0]).sharding
     if sharding.mesh.empty or not sharding.mesh.explicit_axes:
         return function(*arrays)
-    return jax.sharding.auto_axes(function, out_sharding=sharding)(*arrays)
+    return jax.sharding.auto_axes(function, axes=sharding.mesh.explicit_axes, out_sharding=sharding)(*arrays)
