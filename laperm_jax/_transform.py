@@ -13,7 +13,7 @@ from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw, draw_functions
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
 from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
-from laperm_jax._schedules import SyncSchedule, every
+from laperm_jax._schedules import SyncSchedule, every, is_sync
 from laperm_jax._state import LaPermState, initial_values, merged_initial_values, sorted_copy
 from laperm_jax.sync._reconnect import reconnect_leaves
 from laperm_jax.sync._vectors import Axes
@@ -173,7 +173,8 @@ def laperm(
       ValueError: here, for an int ``sync_period`` below 1; by ``init``, for initial vectors that hold NaN or inf (where
         values are concrete), axes that do not fit their leaf, unknown paths and a ``redraw`` that returns other values
         than ``params``; by ``update``, without ``params``.
-      TypeError: here, for a ``sync_period`` of another type; by ``init``, for complex leaves that the rule treats.
+      TypeError: here, for an ``inner`` or a ``sync_period`` of another type; by ``init``, for complex leaves that the
+        rule treats; by ``update``, for a schedule that returns anything but a bool.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -207,6 +208,11 @@ def laperm(
       ``optax.inject_hyperparams`` takes every callable argument for a schedule of its own: list ``"fan_in_axes"``,
       ``"reset_values"``, ``"redraw"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
     """
+    if isinstance(inner, type) or not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
+        hint = ", not called yet" if callable(inner) else ""
+        raise TypeError(
+            f"inner must be an Optax transformation, as in laperm(optax.adam(1e-3), 100), not {inner!r}{hint}"
+        )
     inner = optax.with_extra_args_support(inner)
     should_sync = sync_period if callable(sync_period) else every(sync_period)
     fan_in_rule = matrix_fan_in if fan_in_axes is None else fan_in_axes
@@ -253,7 +259,7 @@ def laperm(
     def change_at_sync(change: LandFn, paths: Collection[str], state: LaPermState, tree: optax.Params) -> optax.Params:
         """Applies ``change`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
         treated = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
-        due = should_sync(state.count)
+        due = is_sync(should_sync, state.count)
         if isinstance(due, jax.core.Tracer):
             # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
             treated = lax.cond(due, change, lambda treated: treated, treated)

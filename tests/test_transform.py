@@ -345,6 +345,12 @@ def test_a_period_below_one_is_refused_at_once(period):
         laperm(optax.sgd(0.1), period)
 
 
+@pytest.mark.parametrize("inner", [1e-3, None, True, "adam", 5, optax.adam, optax.GradientTransformation, {}, (len,)])
+def test_an_inner_that_is_no_transformation_is_refused(inner):
+    with pytest.raises(TypeError, match="inner must be an Optax transformation"):
+        laperm(inner, 5)
+
+
 def test_a_complex_kernel_is_refused_by_name():
     with pytest.raises(TypeError, match="spectrum/kernel is complex64"):
         laperm(optax.sgd(0.1), 1).init({"spectrum": {"kernel": jnp.ones((2, 2), jnp.complex64)}})
