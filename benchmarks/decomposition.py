@@ -7,19 +7,19 @@ benchmarks/results/DEVICE/decomposition.json. MNIST is looked for in TFDS_DATA_D
 """
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from record import write
 from training import CONV7, MLP
 
+from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.inspection.decomposing import Decomposed, Shares, decompose_run
 from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.runs.weights import load
 
 SEEDS = (0, 1, 2)
-NETWORKS = {"mlp 256-256": MLP, "Conv7, 1 epoch": replace(CONV7, epochs=1)}
+NETWORKS = {"mlp 256-256": MLP, "Conv7, 1 epoch": with_settings(CONV7, epochs=1)}
 
 
 def over_layers(decomposed: Decomposed, run: Path) -> dict[str, float]:
@@ -37,7 +37,7 @@ def main() -> None:
             for seed in SEEDS:
                 with tempfile.TemporaryDirectory() as folder:
                     run = Path(folder) / "run"
-                    train(replace(config, seed=seed, out=run, **changes))
+                    train(with_settings(config, seed=seed, **changes), run)
                     found.append(decompose_run(run))
                     shares.append(over_layers(found[-1], run))
             column = lambda dicts: {name: [one[name] for one in dicts] for name in dicts[0]}

@@ -11,7 +11,6 @@ of batches and their evaluations); by `train_on_batch`; and by `fit`, with a cal
 import functools
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -20,7 +19,7 @@ import tensorflow as tf
 from record import write
 from training import MLP
 
-from laperm_jax.lab.config.settings import TrainConfig, paper_preset, resolve
+from laperm_jax.lab.config import TrainConfig, paper_preset, resolve, with_settings
 from laperm_jax.lab.data.datasets import Dataset, datasets, hold_out
 from laperm_jax.lab.training.side_by_side import SideBySide
 from laperm_jax.lab.training.trainer import Trainer
@@ -57,23 +56,23 @@ def keras_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[]
     """For each way to drive Keras, a function that trains for an epoch and returns the number of updates."""
     train, _ = hold_out(dataset.train, 5_000)
     images, labels = train.images.reshape(len(train), -1).astype(np.float32) / 255, train.labels
-    steps = len(train) // config.batch_size
+    steps = len(train) // config.data.batch_size
     random = np.random.default_rng(0)
 
     def batches() -> Iterable[np.ndarray]:
-        return random.permutation(len(train))[: steps * config.batch_size].reshape(steps, config.batch_size)
+        return random.permutation(len(train))[: steps * config.data.batch_size].reshape(steps, config.data.batch_size)
 
     def make(jit_compile: bool) -> tuple[keras.Model, Sync]:
-        bias = config.model == "mlp"
+        bias = config.model.model == "mlp"
         dense = [
             keras.layers.Dense(width, "relu", use_bias=bias, kernel_initializer="he_uniform")
-            for width in HIDDEN[config.model]
+            for width in HIDDEN[config.model.model]
         ]
         output = keras.layers.Dense(10, use_bias=bias, kernel_initializer="he_uniform")
         model = keras.Sequential([keras.Input((784,)), *dense, output])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(config.learning_rate), loss, jit_compile=jit_compile)
-        return model, Sync(model, config.sync_period)
+        model.compile(keras.optimizers.Adam(config.optimizer.learning_rate), loss, jit_compile=jit_compile)
+        return model, Sync(model, config.sync.sync_period)
 
     def by_gradient(model: keras.Model, sync: Sync) -> int:
         for number, batch in enumerate(batches()):
@@ -96,7 +95,7 @@ def keras_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[]
 
     def by_fit(model: keras.Model, sync: Sync) -> int:
         used = np.concatenate(list(batches()))
-        model.fit(images[used], labels[used], batch_size=config.batch_size, epochs=1, verbose=0, callbacks=[sync])
+        model.fit(images[used], labels[used], batch_size=config.data.batch_size, epochs=1, verbose=0, callbacks=[sync])
         return steps
 
     return {
@@ -135,7 +134,7 @@ def our_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[], 
 
 def measure(config: TrainConfig) -> dict[str, float]:
     """Updates a second of each way: medians over rounds of one epoch each, after a round to warm up."""
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(config.data.dataset)
     ways = our_epochs(config, dataset) | keras_epochs(config, dataset)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS + 1):
@@ -149,10 +148,10 @@ def measure(config: TrainConfig) -> dict[str, float]:
 def main() -> None:
     rows = []
     for config in (paper_preset("f1"), paper_preset("f2"), MLP):
-        rates = measure(replace(config, l2=0.0))
-        rows.append({"model": config.model, "batch_size": config.batch_size, "updates_per_second": rates})
+        rates = measure(with_settings(config, l2=0.0))
+        rows.append({"model": config.model.model, "batch_size": config.data.batch_size, "updates_per_second": rates})
         for name, rate in rates.items():
-            print(f"{config.model}: {rate:8,.0f} updates a second, {name}", flush=True)
+            print(f"{config.model.model}: {rate:8,.0f} updates a second, {name}", flush=True)
     context = {"rounds": ROUNDS, "keras": keras.__version__, "tensorflow": tf.__version__}
     write("keras_loop", "python benchmarks/keras_loop.py", {**context, "rows": rows})
 

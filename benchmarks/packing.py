@@ -11,26 +11,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from record import write
 
 from laperm_jax import codec, flax_fan_in
-from laperm_jax.lab.config.settings import TrainConfig, paper_preset
+from laperm_jax.lab.config import TrainConfig, make_config, paper_preset, with_settings
 from laperm_jax.lab.inspection import packing
 from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.runs.weights import load
 from laperm_jax.sync._vectors import weight_vectors
 
 # Conv13 for a moment only: how the values are arranged does not change the size.
-CONV13 = replace(paper_preset("conv13"), epochs=None, steps=20, sync_period=10, validation_size=500, augment=False)
-MLP = TrainConfig(dataset="mnist", epochs=2, sync_period=100, batch_size=128)
+CONV13 = with_settings(
+    paper_preset("conv13"), epochs=None, steps=20, sync_period=10, validation_size=500, augment=False
+)
+MLP = make_config(dataset="mnist", epochs=2, sync_period=100, batch_size=128)
 NETWORKS = {
     "Conv13": CONV13,
     "mlp 256-256": MLP,
-    "mlp 256-256, keep 30 %": replace(MLP, keep=(0.3,)),
+    "mlp 256-256, keep 30 %": with_settings(MLP, keep=(0.3,)),
     "F1, shared value": paper_preset("f1"),
     "F2, shared value": paper_preset("f2"),
 }
@@ -53,7 +54,7 @@ def compressed(command: list[str], content: bytes) -> int:
 
 def measure(name: str, config: TrainConfig, folder: Path) -> dict[str, object]:
     run, file, out = folder / "run", folder / "net.laperm", folder / "out"
-    train(replace(config, out=run))
+    train(config, run)
     seconds = {}
     for action, arguments in {"pack": [run, file], "unpack": [file, out]}.items():
         started = time.perf_counter()

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from laperm_jax.lab.config.settings import TrainConfig, resolve
+from laperm_jax.lab.config import make_config, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import run
 from laperm_jax.lab.training.trainer import Trainer
 from laperm_jax.sync._vectors import weight_vectors
 
-LINEAR = TrainConfig(
+LINEAR = make_config(
     dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10
 )
 SHOWN = 6

@@ -8,7 +8,6 @@ The last column repeats Adam alone: what it differs by is noise. About five minu
 """
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from record import write
 from training import CONV7, MLP
 
 from laperm_jax import LaPermState
-from laperm_jax.lab.config.settings import TrainConfig, resolve
+from laperm_jax.lab.config import TrainConfig, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.training.trainer import Trainer, optimizers
 
@@ -54,8 +53,8 @@ class ThroughUpdate:
 
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     """Milliseconds a step for each way: medians over rounds, and their ratios to Adam alone within a round."""
-    trainer = Trainer(resolve(replace(config, sync_period=NEVER)), datasets.load(config.dataset))
-    laperm, inner = trainer.optimizer, InnerAlone(optimizers.INNER[config.inner](trainer.learning_rate))
+    trainer = Trainer(resolve(with_settings(config, sync_period=NEVER)), datasets.load(config.data.dataset))
+    laperm, inner = trainer.optimizer, InnerAlone(optimizers.INNER[config.optimizer.inner](trainer.learning_rate))
     ways = {
         "adam alone": inner,
         "apply_gradients": laperm,

@@ -9,25 +9,24 @@ MNIST is looked for in TFDS_DATA_DIR (`laperm data prepare mnist`).
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 from record import write
 
-from laperm_jax.lab.config.settings import TrainConfig, paper_preset
+from laperm_jax.lab.config import make_config, paper_preset, with_settings
 from laperm_jax.lab.runs.run import train
 
 SEEDS = (0, 1, 2)
-MLP = TrainConfig(
+MLP = make_config(
     dataset="mnist", widths=(256, 256), inner="adam", learning_rate=2e-3, sync_period=100, batch_size=128, epochs=10
 )
-F1 = replace(paper_preset("f1"), schedule="cosine", learning_rate=2e-3)
-CONV7 = replace(paper_preset("conv7"), schedule="cosine", augment=False, epochs=2)
+F1 = with_settings(paper_preset("f1"), schedule="cosine", learning_rate=2e-3)
+CONV7 = with_settings(paper_preset("conv7"), schedule="cosine", augment=False, epochs=2)
 
 ROWS = {
-    "digits, mlp 256-256: `laperm train`": (TrainConfig(), SEEDS),
+    "digits, mlp 256-256: `laperm train`": (make_config(), SEEDS),
     "MNIST, mlp 256-256, k = 100, 10 epochs": (MLP, SEEDS),
-    "MNIST, mlp 256-256, Adam alone, 10 epochs": (replace(MLP, sync_period=None), SEEDS),
+    "MNIST, mlp 256-256, Adam alone, 10 epochs": (with_settings(MLP, sync_period=None), SEEDS),
     "MNIST, F1 with shared value 0.08, keep 4/7, k = 250, 10 epochs": (F1, SEEDS),
     "MNIST, F1 as in the authors' notebook, 10 epochs": (paper_preset("f1"), SEEDS),
     "MNIST, Conv7, k = 20, 2 epochs": (CONV7, SEEDS),
@@ -35,7 +34,7 @@ ROWS = {
 
 
 LONG_ROWS = {
-    "MNIST, Conv7 with augmentation, k = 20, 10 epochs": (replace(CONV7, augment=True, epochs=10), SEEDS),
+    "MNIST, Conv7 with augmentation, k = 20, 10 epochs": (with_settings(CONV7, augment=True, epochs=10), SEEDS),
 }
 
 
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"training.py takes no argument, or `long`; not {' '.join(arguments)}")
     rows = []
     for name, (config, seeds) in (LONG_ROWS if long else ROWS).items():
-        summaries = [train(replace(config, seed=seed)) for seed in seeds]
+        summaries = [train(with_settings(config, seed=seed)) for seed in seeds]
         column = lambda key, summaries=summaries: [summary[key] for summary in summaries]
         assert column("exact_vectors") == column("total_vectors")
         row = {

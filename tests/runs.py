@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from laperm_jax.lab.config.settings import TrainConfig
+from laperm_jax.lab.config import make_config
 from laperm_jax.lab.training.loop import Loop
 
-MLP = TrainConfig(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)  # 19 updates an epoch
+MLP = make_config(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)  # 19 updates an epoch
 CHANGING = {"train_seconds", "compile_seconds", "examples_per_second", "date"}
 
 

@@ -11,43 +11,43 @@ from pathlib import Path
 import pytest
 
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, paper_preset
+from laperm_jax.lab.config import ConfigError, TrainConfig, make_config, paper_preset, settings
 from laperm_jax.lab.data import datasets
 
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
 
 def test_no_arguments_are_the_defaults():
-    assert cli.parse(["train"]) == TrainConfig()
+    assert cli.parse(["train"]) == cli.TrainCommand()
 
 
 def test_options():
     line = (
         "train --dataset mnist --widths 30 20 --keep 0.5 0.25 0.1 --init shared:0.08 --augment --out runs/a --steps 9"
     )
-    assert cli.parse(line.split()) == TrainConfig(
+    config = make_config(
         dataset="mnist",
         widths=(30, 20),
         keep=(0.5, 0.25, 0.1),
         init="shared:0.08",
         augment=True,
-        out=Path("runs/a"),
         steps=9,
     )
+    assert cli.parse(line.split()) == cli.TrainCommand(config, out=Path("runs/a"))
 
 
 @pytest.mark.parametrize("model", ["f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"])
 def test_a_preset_sets_everything(model):
-    assert cli.parse(["train", "--preset", "paper", "--model", model]) == paper_preset(model)
+    assert cli.parse(["train", "--preset", "paper", "--model", model]) == cli.TrainCommand(paper_preset(model))
 
 
 def test_options_override_a_preset_wherever_they_stand():
     line = "train --epochs 2 --no-augment --preset paper --model conv7 --sync-period 40"
-    config = cli.parse(line.split())
-    assert (config.epochs, config.augment, config.sync_period) == (2, False, 40)
-    assert (config.batch_size, config.permute_biases, config.dataset) == (50, True, "mnist")
-    config = cli.parse(["train", "--preset", "paper", "--model", "conv7", "--steps", "7"])
-    assert (config.epochs, config.steps) == (None, 7)
+    config = cli.parse(line.split()).config
+    assert (config.optimizer.epochs, config.data.augment, config.sync.sync_period) == (2, False, 40)
+    assert (config.data.batch_size, config.sync.permute_biases, config.data.dataset) == (50, True, "mnist")
+    config = cli.parse(["train", "--preset", "paper", "--model", "conv7", "--steps", "7"]).config
+    assert (config.optimizer.epochs, config.optimizer.steps) == (None, 7)
 
 
 def test_a_preset_the_model_does_not_have():
@@ -79,7 +79,9 @@ def test_help_names_every_option(capsys):
         cli.main(["train", "--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')}" in text for name in TrainConfig.__dataclass_fields__)
+    assert all(
+        f"--{name.replace('_', '-')}" in text for name in {*settings(TrainConfig()), "out", "resume", "data_dir"}
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """Functions and the network that approximates them."""
 
-from dataclasses import replace
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from laperm_jax.initializers import equidistant
-from laperm_jax.lab.config.settings import DEFAULTS
+from laperm_jax.lab.config import DEFAULTS, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.models.approximation import Approximator, hidden_units
 from laperm_jax.lab.runs.run import train
@@ -47,7 +45,7 @@ def test_units_in_the_plane_rise_along_unit_vectors_to_both_sides():
 
 
 def test_reordering_one_vector_approximates_the_sine():
-    summary = train(replace(DEFAULTS["regression"], widths=(80,), learning_rate=0.1, sync_period=20, epochs=4))
+    summary = train(with_settings(DEFAULTS["regression"], widths=(80,), learning_rate=0.1, sync_period=20, epochs=4))
     assert summary["test_loss"] < 0.1 * 0.5  # a tenth of the variance
     assert (summary["exact_vectors"], summary["total_vectors"]) == (1, 1)
 

@@ -1,30 +1,35 @@
 """Settings: what is allowed, the paper's rows, and JSON."""
 
-import dataclasses
 import json
+import math
 import typing
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from laperm_jax.lab.config import settings as config_module
-from laperm_jax.lab.config.settings import (
+from laperm_jax.lab.config import (
     DEFAULTS,
     PAPER,
     ConfigError,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SparsityConfig,
+    SyncConfig,
     TrainConfig,
-    as_json,
     check,
+    from_settings,
+    make_config,
     paper_preset,
     resolve,
+    settings,
 )
+from laperm_jax.lab.config.names import ClassifierName
 
 _LANGUAGE = {"task": "language", "dataset": "tiny_shakespeare", "model": "transformer"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("flat", "message"),
     [
         ({"dataset": "imagenet"}, "--dataset is imagenet; there are digits, mnist, cifar10"),
         ({"model": "vgg"}, "--model is vgg; there are mlp, f1"),
@@ -61,17 +66,19 @@ _LANGUAGE = {"task": "language", "dataset": "tiny_shakespeare", "model": "transf
         ({"seed": 2**32}, "--seed is 4294967296; it must be from 0 to 4294967295"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(settings, message):
+def test_a_wrong_value_is_named_with_what_is_allowed(flat, message):
     with pytest.raises(ConfigError) as error:
-        check(replace(TrainConfig(), **settings))
+        check(make_config(**flat))
     assert message in str(error.value)
 
 
 def test_every_number_has_a_range():
-    """A new setting cannot be forgotten: whatever is a number is checked."""
-    hints = typing.get_type_hints(TrainConfig)
-    numeric = {name for name, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}}
-    assert numeric == set(config_module._ALLOWED)
+    for group in (TrainConfig, DataConfig, ModelConfig, OptimizerConfig, SyncConfig, SparsityConfig):
+        for name, type_ in typing.get_type_hints(group).items():
+            if {int, float} & {type_, *typing.get_args(type_)}:
+                value = (math.nan,) if typing.get_origin(type_) is tuple else math.nan
+                with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is nan; it must be"):
+                    check(make_config(**{name: value}))
 
 
 @pytest.mark.parametrize("config", [*DEFAULTS.values(), *PAPER.values()], ids=[*DEFAULTS, *PAPER])
@@ -82,28 +89,30 @@ def test_defaults_and_the_papers_rows_are_allowed(config):
 
 def test_the_papers_rows():
     """Spot checks against the table of the authors' notebooks."""
-    assert set(PAPER) == set(typing.get_args(config_module.ClassifierName)) - {"mlp"}
-    assert all(config.model == name and config.preset == "paper" for name, config in PAPER.items())
+    assert set(PAPER) == set(typing.get_args(ClassifierName)) - {"mlp"}
+    assert all(config.model.model == name and config.preset == "paper" for name, config in PAPER.items())
     networks = ("f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50")
-    assert [PAPER[name].sync_period for name in networks] == [250, 250, 1000, 1000, 20, 1000, 800]
-    assert [PAPER[name].epochs for name in networks] == [10, 25, 125, 125, 45, 125, 200]
-    assert [name for name, config in PAPER.items() if config.permute_biases] == ["conv7"]
-    assert [name for name, config in PAPER.items() if not config.augment] == ["f1", "f2"]
-    assert paper_preset("f2").keep == (1 / 15, 1 / 7, 1 / 3)
+    assert [PAPER[name].sync.sync_period for name in networks] == [250, 250, 1000, 1000, 20, 1000, 800]
+    assert [PAPER[name].optimizer.epochs for name in networks] == [10, 25, 125, 125, 45, 125, 200]
+    assert [name for name, config in PAPER.items() if config.sync.permute_biases] == ["conv7"]
+    assert [name for name, config in PAPER.items() if not config.data.augment] == ["f1", "f2"]
+    assert paper_preset("f2").sparsity.keep == (1 / 15, 1 / 7, 1 / 3)
     with pytest.raises(ConfigError, match="preset paper has no row for model mlp; it has f1"):
         paper_preset("mlp")
 
 
 def test_resolve_fills_in_what_depends_on_the_dataset():
-    digits, mnist = resolve(TrainConfig()), resolve(TrainConfig(dataset="mnist"))
-    assert (digits.epochs, digits.validation_size) == (60, 180)
-    assert (mnist.epochs, mnist.validation_size) == (10, 5000)
-    assert resolve(TrainConfig(steps=7)).epochs is None
-    assert resolve(TrainConfig(epochs=3, validation_size=9)) == TrainConfig(epochs=3, validation_size=9)
+    digits, mnist = resolve(make_config()), resolve(make_config(dataset="mnist"))
+    assert (digits.optimizer.epochs, digits.data.validation_size) == (60, 180)
+    assert (mnist.optimizer.epochs, mnist.data.validation_size) == (10, 5000)
+    assert resolve(make_config(steps=7)).optimizer.epochs is None
+    assert resolve(make_config(epochs=3, validation_size=9)) == make_config(epochs=3, validation_size=9)
 
 
 def test_json_holds_every_setting():
-    config = TrainConfig(keep=(0.5, 0.25), out=Path("runs/x"))
-    content = json.loads(json.dumps(as_json(config)))
-    assert content.keys() == {field.name for field in dataclasses.fields(TrainConfig)}
-    assert (content["keep"], content["out"], content["data_dir"]) == ([0.5, 0.25], "runs/x", None)
+    config = make_config(keep=(0.5, 0.25), widths=(3,), seed=7)
+    content = json.loads(json.dumps(settings(config)))
+    assert (content["keep"], content["seed"], content["epochs"]) == ([0.5, 0.25], 7, None)
+    assert from_settings(content) == config
+    with pytest.raises(ConfigError, match="no setting 'colour'"):
+        from_settings({"colour": 1})

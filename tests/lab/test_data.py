@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laperm_jax.lab.config.settings import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve
 from laperm_jax.lab.data import datasets, tasks
 
 needs_tfds = pytest.mark.skipif(
@@ -93,7 +93,7 @@ def test_the_real_text():
 @pytest.mark.parametrize("task", DEFAULTS)
 def test_shapes_are_known_without_the_data(task):
     config = resolve(DEFAULTS[task])
-    found = tasks.make(config, datasets.load(config.dataset))
+    found = tasks.make(config, datasets.load(config.data.dataset))
     assert datasets.shapes(config) == (found.input_shape, found.outputs)
 
 

@@ -1,7 +1,6 @@
 """What happens to runs where machines and files fail; `python benchmarks/reliability.py` counts it all."""
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import json
@@ -27,7 +26,7 @@ import pytest
 from rich.console import Console
 
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.inspection import keras_weights
 from laperm_jax.lab.runs.run import train
@@ -54,21 +53,21 @@ def collect_what_orbax_leaves_behind():
 def whole(tmp_path_factory):
     """A run that nothing happened to."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    train(dataclasses.replace(MLP, out=out))
+    train(MLP, out)
     return out
 
 
 @pytest.fixture
-def config(tmp_path):
-    return dataclasses.replace(MLP, out=tmp_path / "run", resume=True)
+def out(tmp_path):
+    return tmp_path / "run"
 
 
 @pytest.fixture
-def stopped(config):
+def stopped(out):
     """A run that was stopped in its third epoch: it has checkpoints after 38 and 50 updates."""
     with stopped_after(50):
-        train(config)
-    return config.out
+        train(MLP, out, resume=True)
+    return out
 
 
 @pytest.fixture
@@ -170,10 +169,10 @@ def change_a_loss(checkpoint):
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    fault, damage, stopped, config, whole, capsys, record_fault
+    fault, damage, stopped, out, whole, capsys, record_fault
 ):
     damage(stopped / "checkpoints" / "50")
-    train(config, Console(width=80))
+    train(MLP, out, resume=True, console=Console(width=80))
     output = capsys.readouterr().out
     assert fault == "deleted" or f"the checkpoint {stopped}/checkpoints/50 " in output
     assert "going on after update 38 of 57" in output
@@ -181,11 +180,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert files(stopped) == files(whole)
 
 
-def test_where_every_checkpoint_is_damaged_the_run_is_refused(stopped, config, record_fault):
+def test_where_every_checkpoint_is_damaged_the_run_is_refused(stopped, out, record_fault):
     for checkpoint in (stopped / "checkpoints").iterdir():
         flip_a_bit_that_is_read(checkpoint, 0.5)
     with pytest.raises(ConfigError, match="and there is none before it; remove the folder to begin again"):
-        train(config)
+        train(MLP, out, resume=True)
     record_fault("every checkpoint: flipped bit", 1, refused=1)
 
 
@@ -194,50 +193,49 @@ def test_where_every_checkpoint_is_damaged_the_run_is_refused(stopped, config, r
     [{"widths": (24,)}, {"widths": (16, 16)}, {"inner": "momentum"}, {"keep": (0.5,)}, {"seed": 1}],
     ids=str,
 )
-def test_a_checkpoint_of_another_run_is_refused(settings, stopped, config, tmp_path, record_fault):
+def test_a_checkpoint_of_another_run_is_refused(settings, stopped, out, tmp_path, record_fault):
     """Of another network, another optimiser, other initial weights, under the settings of this one."""
-    other = dataclasses.replace(config, out=tmp_path / "other", **settings)
     with stopped_after(50):
-        train(other)
+        train(with_settings(MLP, **settings), tmp_path / "other", resume=True)
     shutil.rmtree(stopped / "checkpoints")
     (tmp_path / "other" / "checkpoints").rename(stopped / "checkpoints")
     with pytest.raises(
         ConfigError, match=f"checkpoint {stopped}/checkpoints/38 cannot be used: it is of a run of other"
     ):
-        train(config)
+        train(MLP, out, resume=True)
     record_fault("checkpoint of another network, optimiser or seed", 1, refused=1)
 
 
 @pytest.mark.parametrize("size", [40, 120, 160, 200, 250, 300, 330])
 def test_a_full_disk_stops_a_run_with_a_sentence_and_space_lets_it_go_on(
-    size, file_system, config, whole, record_fault, monkeypatch, capsys
+    size, file_system, whole, record_fault, monkeypatch, capsys
 ):
     """First at any file of a run, then no more."""
-    config = dataclasses.replace(config, out=file_system(f"size={size}k") / "run")
-    monkeypatch.setattr(cli, "parse", lambda args: config)
+    out = file_system(f"size={size}k") / "run"
+    monkeypatch.setattr(cli, "parse", lambda args: cli.TrainCommand(MLP, out=out, resume=True))
     assert cli.main([]) == cli.CANNOT_WRITE
     errors = capsys.readouterr().err
-    assert errors.startswith(f"laperm: --out {config.out} cannot be written: ")
+    assert errors.startswith(f"laperm: --out {out} cannot be written: ")
     assert re.search("No space left on device|RESOURCE_EXHAUSTED", errors)
     assert errors.count("\n") == 1
     file_system("size=10m")
-    train(config)
-    record_fault("disk full", 1, 1, bits_lost(config.out, whole))
-    assert files(config.out) == files(whole)
+    train(MLP, out, resume=True)
+    record_fault("disk full", 1, 1, bits_lost(out, whole))
+    assert files(out) == files(whole)
 
 
-def test_a_folder_that_turns_read_only_gets_a_sentence(file_system, config, whole, capsys, monkeypatch, record_fault):
-    config = dataclasses.replace(config, out=file_system("size=10m") / "run")
+def test_a_folder_that_turns_read_only_gets_a_sentence(file_system, whole, capsys, monkeypatch, record_fault):
+    out = file_system("size=10m") / "run"
     with stopped_after(50):
-        train(config)
-    monkeypatch.setattr(cli, "parse", lambda args: config)
+        train(MLP, out, resume=True)
+    monkeypatch.setattr(cli, "parse", lambda args: cli.TrainCommand(MLP, out=out, resume=True))
     file_system("ro")
     assert cli.main([]) == cli.BAD_INPUT
-    assert capsys.readouterr().err == f"laperm: --out {config.out} cannot be written: Read-only file system\n"
+    assert capsys.readouterr().err == f"laperm: --out {out} cannot be written: Read-only file system\n"
     file_system("rw")
-    train(config)
-    record_fault("read-only folder", 1, 1, bits_lost(config.out, whole))
-    assert files(config.out) == files(whole)
+    train(MLP, out, resume=True)
+    record_fault("read-only folder", 1, 1, bits_lost(out, whole))
+    assert files(out) == files(whole)
 
 
 def test_a_folder_that_cannot_be_made_gets_a_sentence(capsys, record_fault):
@@ -260,10 +258,10 @@ def poisoned(adam, bad):
 
 
 @pytest.mark.parametrize("bad", random.Random(0).sample(range(1, 58), 5))
-def test_nan_gradients_stop_a_run_and_what_was_best_before_is_kept(bad, config, monkeypatch, record_fault):
+def test_nan_gradients_stop_a_run_and_what_was_best_before_is_kept(bad, out, monkeypatch, record_fault):
     """No NaN is taken for a weight that was reordered."""
     monkeypatch.setitem(optimizers.INNER, "adam", poisoned(optax.adam, bad))
-    summary = train(config)
+    summary = train(MLP, out, resume=True)
     assert (summary["status"], summary["steps"]) == ("diverged", bad)
     assert summary["best_epoch"] <= (bad - 1) // 19
     assert summary["exact_vectors"] == summary["total_vectors"] == 26
@@ -271,10 +269,10 @@ def test_nan_gradients_stop_a_run_and_what_was_best_before_is_kept(bad, config, 
 
 
 @pytest.mark.parametrize("bad", random.Random(1).sample(range(1, 58), 2))
-def test_nan_gradients_are_survived_with_apply_if_finite(bad, config, monkeypatch, record_fault):
+def test_nan_gradients_are_survived_with_apply_if_finite(bad, out, monkeypatch, record_fault):
     skipping = lambda rate: optax.apply_if_finite(optax.adam(rate), max_consecutive_errors=3)
     monkeypatch.setitem(optimizers.INNER, "adam", poisoned(skipping, bad))
-    summary = train(config)
+    summary = train(MLP, out, resume=True)
     assert (summary["status"], summary["steps"]) == ("finished", 57)
     assert summary["exact_vectors"] == summary["total_vectors"] == 26
     record_fault("NaN gradients at a random update, with `optax.apply_if_finite`", 1, 1)
@@ -321,12 +319,12 @@ def test_the_bomb_works(tmp_path):
         ("events/*", False),
     ],
 )
-def test_no_file_of_a_run_is_unpickled(pattern, refused, stopped, config, whole, tmp_path, record_fault):
+def test_no_file_of_a_run_is_unpickled(pattern, refused, stopped, out, whole, tmp_path, record_fault):
     paths = [path for path in stopped.glob(pattern) if path.is_file()]
     for path in paths:
         path.write_bytes(pickle.dumps(Bomb(tmp_path / "bang")))
     with pytest.raises(ConfigError, match=str(stopped)) if refused else contextlib.nullcontext():
-        train(config)
+        train(MLP, out, resume=True)
     assert not (tmp_path / "bang").exists()
     if refused:
         record_fault("pickles in the place of files of a run", len(paths), refused=len(paths))

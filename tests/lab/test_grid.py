@@ -1,8 +1,8 @@
 """Experiments: the grid is what it says, survives being stopped, and refuses what is of other settings."""
 
-import dataclasses
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, check
+from laperm_jax.lab.config import ConfigError, check, make_config
 from laperm_jax.lab.experiments import runner
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS, Experiment, Results
 from laperm_jax.lab.runs.run import train
@@ -22,7 +22,7 @@ TINY = Experiment(
     name="tiny",
     title="Tiny",
     question="Does it run?",
-    networks={"smoke": {"mlp": TrainConfig(widths=(8,), steps=6), "Wide, mlp": TrainConfig(widths=(16,), steps=6)}},
+    networks={"smoke": {"mlp": make_config(widths=(8,), steps=6), "Wide, mlp": make_config(widths=(16,), steps=6)}},
     variants={"k = 2": {"sync_period": 2}, "inner alone": {"sync_period": None}},
     claims=(),
     seeds={"smoke": 2},
@@ -34,7 +34,7 @@ def test_the_cells_are_every_network_with_every_variant_and_seed():
     cells = list(TINY.cells("smoke"))
     assert len(cells) == len({cell.folder for cell in cells}) == 8
     assert str(cells[3].folder) == "wide-mlp/inner-alone/seed-0"
-    assert cells[3].config == TrainConfig(widths=(16,), steps=6, sync_period=None)
+    assert cells[3].config == make_config(widths=(16,), steps=6, sync_period=None)
     assert {cell.config.seed for cell in cells} == {0, 1}
     assert len(list(TINY.cells("smoke", seeds=1))) == 4
 
@@ -99,28 +99,27 @@ def test_a_stopped_grid_keeps_what_is_there_and_goes_on(finished, tmp_path, monk
 
 
 def test_seeds_side_by_side_do_what_they_do_alone(finished, tmp_path):
-    alone = [dataclasses.replace(cell.config, out=tmp_path / str(cell.folder)) for cell in TINY.cells("smoke")]
-    for config in alone:
-        summary = train(config)
-        together = json.loads((finished / config.out.relative_to(tmp_path) / "summary.json").read_text())
+    for cell in TINY.cells("smoke"):
+        summary = train(cell.config, tmp_path / cell.folder)
+        together = json.loads((finished / cell.folder / "summary.json").read_text())
         assert (summary["seeds_side_by_side"], together["seeds_side_by_side"]) == (1, 2)
         assert summary["seed"] == together["seed"]
         assert together["test_accuracy"] == pytest.approx(summary["test_accuracy"], abs=0.01)
         assert together["exact_vectors"] == together["total_vectors"] == summary["total_vectors"]
-        files = {path.name for path in config.out.iterdir()}
-        assert {path.name for path in (finished / config.out.relative_to(tmp_path)).iterdir()} == files
+        files = {path.name for path in (tmp_path / cell.folder).iterdir()}
+        assert {path.name for path in (finished / cell.folder).iterdir()} == files
 
 
 def test_where_one_seed_diverges_the_others_are_kept(tmp_path, monkeypatch):
     train_seeds, made = runner.train_seeds, []
 
-    def diverging(configs, **settings):
+    def diverging(configs, outs, **settings):
         made.append(len(configs))
-        summaries = train_seeds(configs, **settings)
+        summaries = train_seeds(configs, outs, **settings)
         return [summary | {"status": "diverged"} for summary in summaries] if len(configs) > 1 else summaries
 
     monkeypatch.setattr(runner, "train_seeds", diverging)
-    tiny = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 2}})
+    tiny = replace(TINY, variants={"k = 2": {"sync_period": 2}})
     assert runner.run(tiny, "smoke", None, tmp_path, QUIET)
     assert made == [2, 1, 1, 2, 1, 1]
     assert len(list(tmp_path.glob("*/*/seed-?"))) == 4
@@ -128,8 +127,8 @@ def test_where_one_seed_diverges_the_others_are_kept(tmp_path, monkeypatch):
 
 def test_a_variant_begins_with_the_order_of_another(tmp_path):
     variants = {"alone": {"sync_period": None}, "onto": {"start": "alone", "init": "levels:2", "sync_period": 2}}
-    transfer = dataclasses.replace(TINY, variants=variants, networks={"smoke": {"mlp": TINY.networks["smoke"]["mlp"]}})
-    assert [cell.config.start for cell in transfer.cells("smoke", 1)] == [None, Path("mlp/alone/seed-0")]
+    transfer = replace(TINY, variants=variants, networks={"smoke": {"mlp": TINY.networks["smoke"]["mlp"]}})
+    assert [cell.config.model.start for cell in transfer.cells("smoke", 1)] == [None, Path("mlp/alone/seed-0")]
     assert runner.run(transfer, "smoke", None, tmp_path, QUIET)
     for seed in range(2):
         run = tmp_path / "mlp" / "onto" / f"seed-{seed}"
@@ -144,6 +143,6 @@ def test_a_variant_begins_with_the_order_of_another(tmp_path):
 
 
 def test_a_folder_with_other_settings_is_refused(finished):
-    other = dataclasses.replace(TINY, variants={"k = 2": {"sync_period": 3}})
+    other = replace(TINY, variants={"k = 2": {"sync_period": 3}})
     with pytest.raises(ConfigError, match=r"seed-0 holds a run of other settings \(sync_period\)"):
         runner.run(other, "smoke", None, finished, QUIET)

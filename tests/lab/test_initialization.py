@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.models import initialization
 
 KEY = jax.random.key(0)

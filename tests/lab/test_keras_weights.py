@@ -12,7 +12,8 @@ from flax import nnx
 
 from laperm_jax._paths import leaves_by_path, map_by_path
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import ConfigError, EvaluateConfig
+from laperm_jax.lab.config import ConfigError
+from laperm_jax.lab.config.commands import EvaluateConfig
 from laperm_jax.lab.inspection import evaluation, keras_weights
 from laperm_jax.lab.models import classifiers
 

@@ -1,7 +1,6 @@
 """Language end to end, on a text of its own: runs, what is freed, frozen and taken over, and what is written."""
 
 import json
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import DEFAULTS, ConfigError, resolve
+from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.data.datasets import Text
 from laperm_jax.lab.inspection import packing, sampling, tracing
@@ -21,7 +20,7 @@ from tests.runs import files, stopped_after
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-CONFIG = replace(
+CONFIG = with_settings(
     DEFAULTS["language"],
     layers=1,
     features=16,
@@ -49,7 +48,7 @@ def text():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "language"
-    return folder, run.train(replace(CONFIG, out=folder))
+    return folder, run.train(CONFIG, folder)
 
 
 def test_reordering_learns_what_comes_next(finished):
@@ -80,16 +79,15 @@ def test_the_reported_loss_is_that_of_the_weights_in_the_file(finished):
 
 def test_a_stopped_run_goes_on_to_the_same_bits(finished, tmp_path):
     folder, _ = finished
-    config = replace(CONFIG, out=tmp_path / "run", resume=True)
     with stopped_after(17):
-        assert run.train(config)["status"] == "interrupted"
-    run.train(config)
+        assert run.train(CONFIG, tmp_path / "run", resume=True)["status"] == "interrupted"
+    run.train(CONFIG, tmp_path / "run", resume=True)
     assert files(tmp_path / "run") == files(folder)
 
 
 def trained(**settings):
     """Initial and final weights, and the trainer, of a few updates."""
-    trainer = Trainer(resolve(replace(CONFIG, **settings)), TEXT)
+    trainer = Trainer(resolve(with_settings(CONFIG, **settings)), TEXT)
     state = trainer.init_state()
     state, _ = trainer.run(state, trainer.train, trainer.shuffle(np.int32(0)), np.int32(0), np.int32(6))
     leaves = lambda tree: {
@@ -146,7 +144,7 @@ def test_a_run_of_another_network_is_refused_as_a_start(finished):
 
 def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_path):
     folder, summary = finished
-    again = run.train(replace(CONFIG, start=folder, epochs=1, out=tmp_path / "run"))
+    again = run.train(with_settings(CONFIG, start=folder, epochs=1), tmp_path / "run")
     assert again["test_loss_start"] == summary["test_loss"]  # the same values in the same order
     with pytest.raises(ConfigError, match="began with the order of another run"):
         tracing.trace(tmp_path / "run")
@@ -192,7 +190,7 @@ def test_laperm_sample(finished, capsys):
 
 def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr(datasets, "shapes", lambda config: ((config.context,), 7))
+    monkeypatch.setattr(datasets, "shapes", lambda config: ((config.model.context,), 7))
     packing.pack(folder, tmp_path / "net.laperm")
     packing.unpack(tmp_path / "net.laperm", tmp_path / "out")
     file = (folder / "weights.safetensors").read_bytes()
@@ -204,11 +202,11 @@ def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypat
 
 def test_laperm_train_begins_with_the_defaults_of_the_task():
     config = cli.parse(["train", "--task", "language", "--steps", "1000", "--learning-rate", "1e-3"])
-    assert config == replace(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
+    assert config == with_settings(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
 
 
 def test_it_reports_losses(tmp_path):
     console = Console(record=True, width=200)
-    run.train(replace(CONFIG, epochs=1, out=tmp_path / "run"), console)
+    run.train(with_settings(CONFIG, epochs=1), tmp_path / "run", console=console)
     assert "%" not in console.export_text().split("warning")[0]
     assert (tmp_path / "run" / "curves.png").stat().st_size > 0

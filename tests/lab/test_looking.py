@@ -1,14 +1,12 @@
 """laperm profile, laperm decompose and laperm trace: what they read, print and draw."""
 
-import dataclasses
-
 import matplotlib.image
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError, with_settings
 from laperm_jax.lab.inspection import decomposing, packing, tracing, weight_files
 from laperm_jax.lab.runs import plots
 from laperm_jax.lab.runs.run import train
@@ -23,10 +21,8 @@ RNG = np.random.default_rng(0)
 def runs(tmp_path_factory):
     """Runs by LaPerm and by Adam alone, and their summaries."""
     folder = tmp_path_factory.mktemp("runs")
-    configs = {"laperm": MLP, "adam": dataclasses.replace(MLP, sync_period=None)}
-    return {
-        name: (folder / name, train(dataclasses.replace(config, out=folder / name))) for name, config in configs.items()
-    }
+    configs = {"laperm": MLP, "adam": with_settings(MLP, sync_period=None)}
+    return {name: (folder / name, train(config, folder / name)) for name, config in configs.items()}
 
 
 def refuse(arguments, capsys):
@@ -99,8 +95,8 @@ def test_decompose_measures_what_parts_are_worth(runs, capsys):
 
 def test_networks_with_batchnorm_are_decomposed(tmp_path, monkeypatch):
     monkeypatch.setattr(decomposing, "_BATCHES", 2)
-    config = dataclasses.replace(MLP, model="conv2", epochs=None, steps=2, batch_size=16, sync_period=1)
-    train(dataclasses.replace(config, out=tmp_path / "run"))
+    config = with_settings(MLP, model="conv2", epochs=None, steps=2, batch_size=16, sync_period=1)
+    train(config, tmp_path / "run")
     found = decomposing.decompose_run(tmp_path / "run")
     assert list(found.shares) == ["conv1/kernel", "conv2/kernel", "dense1/kernel", "dense2/kernel", "output/kernel"]
     assert all(0 <= accuracy <= 1 for accuracy in found.scores.values())

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from laperm_jax import laperm
-from laperm_jax.lab.config.settings import InnerName, TrainConfig, paper_preset
+from laperm_jax.lab.config import make_config, paper_preset
+from laperm_jax.lab.config.names import InnerName
 from laperm_jax.lab.training.optimizers import INNER, inner, learning_rate_schedule
 from tests.reference import is_permutation
 
@@ -44,7 +45,7 @@ def test_each_lowers_a_loss_under_laperm(name):
     ],
 )
 def test_schedules(settings, expected):
-    schedule = learning_rate_schedule(TrainConfig(learning_rate=1.0, **settings), 20 * 7, 7)
+    schedule = learning_rate_schedule(make_config(learning_rate=1.0, **settings), 20 * 7, 7)
     np.testing.assert_allclose([schedule(7 * epoch) for epoch in (0, 5, 10, 20)], expected, atol=1e-6)
 
 
@@ -56,7 +57,7 @@ def test_the_papers_exponential_decay_is_constant_within_an_epoch():
 
 def test_others_have_a_learning_rate_of_their_own_and_frozen_ones_none():
     params = {"bias": jnp.zeros(2), "embedding": jnp.zeros(2), "kernel": jnp.zeros(2)}
-    config = TrainConfig(inner="sgd", learning_rate=0.5, others_learning_rate=0.125)
+    config = make_config(inner="sgd", learning_rate=0.5, others_learning_rate=0.125)
     others = {"bias": True, "embedding": True, "kernel": False}
     frozen = {"bias": False, "embedding": True, "kernel": False}
     tx = inner(config, optax.linear_schedule(0.5, 0, 2), others, frozen)

@@ -1,13 +1,11 @@
 """laperm pack and laperm unpack: a run's weights as a seed and permutations."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from laperm_jax.lab.cli import app as cli
-from laperm_jax.lab.config.settings import ConfigError, OutputError
+from laperm_jax.lab.config import ConfigError, OutputError, with_settings
 from laperm_jax.lab.data.datasets import load
 from laperm_jax.lab.inspection import packing
 from laperm_jax.lab.runs.run import train
@@ -21,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("packed") / "run"
-    train(dataclasses.replace(MLP, out=out, permute_biases=True))
+    train(with_settings(MLP, permute_biases=True), out)
     return out
 
 
@@ -50,14 +48,12 @@ def test_a_run_comes_back_byte_for_byte(run, tmp_path, capsys):
     ],
 )
 def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
-    config = dataclasses.replace(MLP, **settings, validation_size=180)
+    config = with_settings(MLP, **settings, validation_size=180)
     digits = load("digits")
-    if config.dataset == "mnist":
-        digits = dataclasses.replace(
+    if config.data.dataset == "mnist":
+        digits = with_settings(
             digits,
-            train=dataclasses.replace(
-                digits.train, images=np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]
-            ),
+            train=with_settings(digits.train, images=np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]),
         )
     trainer = Trainer(config, digits)
     initial, recipes = to_numpy(trainer.initial_params), packing.recipes(config)

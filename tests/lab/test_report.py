@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from rich.console import Console
 
+from laperm_jax.lab.config import ConfigError, as_json, resolve
 from laperm_jax.lab.config.scores import SCORES
-from laperm_jax.lab.config.settings import ConfigError, as_json, resolve
 from laperm_jax.lab.experiments import report, runner
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS, Results
 
@@ -108,7 +108,7 @@ def test_the_verdict_on_language_and_what_is_written(tmp_path, laperm, verdict):
 
 
 def test_the_rate_of_approximation(tmp_path):
-    fake(tmp_path, "approximation", "cpu", lambda cell: {"test_loss": 4 / cell.config.widths[0] ** 2})
+    fake(tmp_path, "approximation", "cpu", lambda cell: {"test_loss": 4 / cell.config.model.widths[0] ** 2})
     ((_, _, ((_, judgement),)),) = report.sections(tmp_path)
     assert judgement.verdict == "reproduced"
     assert judgement.measured.count("0.2 to 0.0031, rate -1.00") == 8

@@ -1,7 +1,5 @@
 """Runs that are stopped and go on: the same bits, and nothing lost, whatever stopped them."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.config import ConfigError, make_config, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import run, weights
 from laperm_jax.lab.runs.run import train, train_seeds
@@ -21,67 +19,63 @@ from tests.runs import MLP, bits_lost, files, stopped_after
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-CONV = TrainConfig(model="conv2", steps=5, sync_period=2, batch_size=16, reestimate_batchnorm=1)
+CONV = make_config(model="conv2", steps=5, sync_period=2, batch_size=16, reestimate_batchnorm=1)
 
 
 @pytest.mark.parametrize(
     ("config", "steps"), [(MLP, [1]), (MLP, [10, 19, 30]), (MLP, [56]), (CONV, [3])], ids=lambda value: str(value)[:20]
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path, record_fault):
-    train(dataclasses.replace(config, out=tmp_path / "whole"))
-    stopped = dataclasses.replace(config, out=tmp_path / "stopped", resume=True)
+    train(config, tmp_path / "whole")
     for step in steps:
         with stopped_after(step):
-            summary = train(stopped)
+            summary = train(config, tmp_path / "stopped", resume=True)
         assert (summary["status"], summary["steps"]) == ("interrupted", step)
-    train(stopped)
+    train(config, tmp_path / "stopped", resume=True)
     lost = bits_lost(tmp_path / "stopped", tmp_path / "whole")
     record_fault("SIGTERM in the middle of an epoch", len(steps), len(steps), lost)
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
 def test_seeds_side_by_side_go_on_together(tmp_path):
-    configs = lambda name: [
-        dataclasses.replace(MLP, seed=seed, out=tmp_path / name / str(seed), resume=True) for seed in (0, 1)
-    ]
-    train_seeds(configs("whole"))
+    configs = [with_settings(MLP, seed=seed) for seed in (0, 1)]
+    outs = lambda name: [tmp_path / name / str(seed) for seed in (0, 1)]
+    train_seeds(configs, outs("whole"))
     with stopped_after(25):
-        assert [summary["steps"] for summary in train_seeds(configs("stopped"))] == [25, 25]
-    train_seeds(configs("stopped"))
+        assert [summary["steps"] for summary in train_seeds(configs, outs("stopped"))] == [25, 25]
+    train_seeds(configs, outs("stopped"), resume=True)
     for seed in ("0", "1"):
         assert files(tmp_path / "stopped" / seed) == files(tmp_path / "whole" / seed)
 
 
 def test_seeds_that_have_no_checkpoint_in_common_begin_again(tmp_path):
-    config = dataclasses.replace(MLP, resume=True)
-    alone, together = (dataclasses.replace(config, seed=seed, out=tmp_path / str(seed)) for seed in (0, 1))
+    alone, together = (with_settings(MLP, seed=seed) for seed in (0, 1))
     with stopped_after(25):
-        train(alone)
-    summaries = train_seeds([alone, together])
+        train(alone, tmp_path / "0")
+    summaries = train_seeds([alone, together], [tmp_path / "0", tmp_path / "1"], resume=True)
     assert [summary["steps"] for summary in summaries] == [57, 57]
     assert len((tmp_path / "0" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_finished_run_is_left_alone(tmp_path, monkeypatch):
-    config = dataclasses.replace(MLP, out=tmp_path / "r", resume=True)  # there is none yet: it begins
-    summary = train(config)
+    summary = train(MLP, tmp_path / "r", resume=True)  # there is none yet: it begins
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")}
     monkeypatch.setattr(run, "Trainer", None)
-    assert train(config) == summary
+    assert train(MLP, tmp_path / "r", resume=True) == summary
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path):
-    train(dataclasses.replace(MLP, epochs=1, out=tmp_path / "r"))
+    train(with_settings(MLP, epochs=1), tmp_path / "r")
     with pytest.raises(ConfigError, match=r"holds a run of other settings \(sync_period, epochs\); give it the same"):
-        train(dataclasses.replace(MLP, sync_period=5, out=tmp_path / "r", resume=True))
+        train(with_settings(MLP, sync_period=5), tmp_path / "r", resume=True)
     with pytest.raises(ConfigError, match="--resume needs --out"):
-        train(dataclasses.replace(MLP, resume=True))
+        train(MLP, resume=True)
 
 
 def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fault):
     """The same gradients on both make the same bits: products of matrices, which round, are left out."""
-    config = resolve(dataclasses.replace(MLP, sync_period=2, out=tmp_path / "r"))
+    config = resolve(with_settings(MLP, sync_period=2))
     trainer = Trainer(config, datasets.load("digits"))
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
     one = SingleDeviceSharding(jax.devices()[0])
@@ -96,7 +90,7 @@ def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fa
         return state._replace(params=params, opt_state=opt_state)
 
     stays = moves = trainer.init_state()
-    with RunFolder(config.out, config) as folder:
+    with RunFolder(tmp_path / "r", config) as folder:
         folder.begin()
         for number, layout in enumerate(layouts, start=1):
             stays, moves = step(stays), step(moves)
@@ -114,7 +108,7 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
     """Orbax writes in the background; what it is given must not change."""
     given = []
     monkeypatch.setattr(ocp.CheckpointManager, "save", lambda *args, **kwargs: given.append(kwargs["args"]["progress"]))
-    train(dataclasses.replace(MLP, out=tmp_path / "r"))
+    train(MLP, tmp_path / "r")
     assert [len(args.item["records"]) for args in given] == [1, 2, 3]
 
 
@@ -124,16 +118,16 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
 )
 def test_the_best_epoch_can_be_read_however_often_a_run_was_stopped(scores, best, tmp_path):
     """A folder that is opened anew for each epoch; the last two checkpoints are whole, each with its best epoch."""
-    config = dataclasses.replace(resolve(MLP), out=tmp_path / "run", resume=True)
+    config = resolve(MLP)
     trainer = Trainer(config, datasets.load("digits"))
     state, template, resumed = trainer.init_state(), jax.eval_shape(trainer.init_state), None
     for epoch, score in enumerate(scores, start=1):
         state = state._replace(opt_state=state.opt_state._replace(count=jnp.int32(epoch)))
-        with RunFolder(config.out, config) as folder:
+        with RunFolder(tmp_path / "run", config, resume=True) as folder:
             folder.begin(resumed)
             folder.add_epoch({"epoch": epoch, "step": epoch, "val_accuracy": score, "first_sync": None})
             folder.save(Checkpoint(state, [], None, 0.0, 0.0))
-        with RunFolder(config.out, config) as folder:
+        with RunFolder(tmp_path / "run", config, resume=True) as folder:
             for last in range(max(1, epoch - 1), epoch + 1):
                 resumed = folder.read(last, template)
                 assert (resumed.best[0], len(resumed.records)) == (best[last - 1], last)

@@ -1,6 +1,5 @@
 """A whole run: summary, choice of the model, files, and how it ends."""
 
-import dataclasses
 import io
 import json
 import signal
@@ -15,7 +14,7 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.config import ConfigError, make_config, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import weights
 from laperm_jax.lab.runs.run import train
@@ -24,7 +23,7 @@ from laperm_jax.lab.training.trainer import Trainer, optimizers
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-QUICK = TrainConfig(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)
+QUICK = make_config(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)
 SUMMARY_KEYS = {
     *("dataset", "model", "inner", "sync_period", "seed", "epochs", "steps", "syncs", "test_accuracy", "status"),
     *("test_accuracy_free", "val_accuracy", "exact_vectors", "total_vectors", "params_sha256", "train_seconds"),
@@ -44,7 +43,7 @@ def foreground():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "nested" / "quick"
-    return path, train(dataclasses.replace(QUICK, out=path))
+    return path, train(QUICK, path)
 
 
 def test_the_summary_says_what_was_done(folder):
@@ -114,20 +113,20 @@ def test_each_epoch_says_what_its_first_sync_does(folder):
 
 @pytest.mark.parametrize("changes", [{"sync_period": None}, {"sync_period": 1}, {"sync_period": 20, "epochs": 1}])
 def test_where_nothing_happens_between_syncs_none_is_described(changes, tmp_path):
-    train(dataclasses.replace(QUICK, out=tmp_path / "run", **changes))
+    train(with_settings(QUICK, **changes), tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert all(json.loads(line)["first_sync"] is None for line in lines)
 
 
-SHARED = dataclasses.replace(QUICK, model="f1", init="shared:0.08", keep=(0.5,), learning_rate=1e-3)
+SHARED = with_settings(QUICK, model="f1", init="shared:0.08", keep=(0.5,), learning_rate=1e-3)
 
 
 @pytest.mark.parametrize(
     ("config", "warning"),
     [
-        (dataclasses.replace(SHARED, sync_period=9), "100.0% of the weights cannot reach a neighbouring value"),
+        (with_settings(SHARED, sync_period=9), "100.0% of the weights cannot reach a neighbouring value"),
         (
-            dataclasses.replace(SHARED, sync_period=1000, epochs=20),
+            with_settings(SHARED, sync_period=1000, epochs=20),
             "worse than free ones; a shorter --sync-period",
         ),
         (QUICK, None),
@@ -135,7 +134,7 @@ SHARED = dataclasses.replace(QUICK, model="f1", init="shared:0.08", keep=(0.5,),
 )
 def test_a_period_too_short_or_too_long_is_warned_of(config, warning):
     console = Console(record=True, file=io.StringIO(), width=80)
-    train(config, console)
+    train(config, console=console)
     warnings = [line for line in console.export_text().splitlines() if "warning" in line]
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]
@@ -159,51 +158,49 @@ def test_pictures_events_and_config(folder):
 def test_the_same_seed_gives_the_same_bits(folder):
     _, summary = folder
     assert train(QUICK)["params_sha256"] == summary["params_sha256"]
-    assert train(dataclasses.replace(QUICK, seed=1))["params_sha256"] != summary["params_sha256"]
+    assert train(with_settings(QUICK, seed=1))["params_sha256"] != summary["params_sha256"]
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(folder, tmp_path):
     path, _ = folder
     before = (path / "summary.json").read_text()
     with pytest.raises(ConfigError, match="already holds a run; name a new folder, or go on with it by --resume"):
-        train(dataclasses.replace(QUICK, out=path))
+        train(QUICK, path)
     assert (path / "summary.json").read_text() == before
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("")
     for resume in (False, True):
         with pytest.raises(ConfigError, match="already holds other files; name a new folder"):
-            train(dataclasses.replace(QUICK, out=tmp_path / "folder", resume=resume))
+            train(QUICK, tmp_path / "folder", resume=resume)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file; name a folder"):
-        train(dataclasses.replace(QUICK, out=tmp_path / "file"))
+        train(QUICK, tmp_path / "file")
 
 
 def test_nothing_is_left_behind_where_the_settings_are_wrong(tmp_path):
     with pytest.raises(ConfigError):
-        train(dataclasses.replace(QUICK, model="conv13", out=tmp_path / "new"))
+        train(with_settings(QUICK, model="conv13"), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_run_with_batchnorm_keeps_its_statistics(tmp_path):
-    config = TrainConfig(
-        model="conv2", steps=3, sync_period=2, batch_size=16, reestimate_batchnorm=2, out=tmp_path / "r"
-    )
-    summary = train(config)
+    config = make_config(model="conv2", steps=3, sync_period=2, batch_size=16, reestimate_batchnorm=2)
+    summary = train(config, tmp_path / "r")
     saved = load_file(tmp_path / "r" / "weights.safetensors")
     assert {"norm1/mean", "norm1/var", "norm1/scale", "conv1/kernel"} <= saved.keys()
     assert summary["exact_vectors"] == summary["total_vectors"] == 64 + 64 + 256 + 256 + 10
 
 
 def test_without_a_sync_period_it_is_the_inner_optimizer_alone(tmp_path):
-    summary = train(dataclasses.replace(QUICK, sync_period=None, out=tmp_path / "r"))
+    summary = train(with_settings(QUICK, sync_period=None), tmp_path / "r")
     assert (summary["syncs"], summary["total_vectors"], summary["sync_period"]) == (0, 0, None)
     assert summary["test_accuracy"] == summary["test_accuracy_free"] > 0.5
     assert not (tmp_path / "r" / "profiles.png").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
-    config = dataclasses.replace(QUICK, inner="sgd", learning_rate=1e30, schedule="constant", out=tmp_path / "r")
-    summary = train(config)
+    config = with_settings(QUICK, inner="sgd", learning_rate=1e30, schedule="constant")
+    summary = train(config, tmp_path / "r")
     assert summary["status"] == "diverged"
     assert (summary["best_epoch"], summary["epochs"]) == (0, 1)
     saved = load_file(tmp_path / "r" / "weights.safetensors")
@@ -216,7 +213,7 @@ def test_divergence_after_a_good_epoch_keeps_that_epoch(monkeypatch):
     """The learning rate explodes in the second epoch."""
     schedule = lambda *_: lambda count: jax.numpy.where(count < 25, 0.3, 1e30)
     monkeypatch.setattr(optimizers, "learning_rate_schedule", schedule)
-    summary = train(dataclasses.replace(QUICK, inner="sgd"))
+    summary = train(with_settings(QUICK, inner="sgd"))
     assert (summary["status"], summary["best_epoch"]) == ("diverged", 1)
     assert 25 <= summary["steps"] < 38
     assert summary["test_accuracy"] > 0.2
@@ -233,7 +230,7 @@ def test_an_interrupt_ends_the_run_in_order(tmp_path, monkeypatch):
         return run_epoch(loop)
 
     monkeypatch.setattr(Loop, "run_epoch", interrupted_in_the_second)
-    summary = train(dataclasses.replace(QUICK, out=tmp_path / "r"))
+    summary = train(QUICK, tmp_path / "r")
     assert summary["status"] == "interrupted"
     assert 19 < summary["steps"] < 57
     assert summary["exact_vectors"] == summary["total_vectors"] == 26
@@ -254,14 +251,14 @@ def test_the_second_interrupt_is_raised():
 
 def test_a_run_in_another_thread_leaves_signals_alone():
     result = {}
-    thread = threading.Thread(target=lambda: result.update(train(dataclasses.replace(QUICK, epochs=1))))
+    thread = threading.Thread(target=lambda: result.update(train(with_settings(QUICK, epochs=1))))
     thread.start()
     thread.join()
     assert result["status"] == "finished"
 
 
 def test_it_reports_to_a_console(capsys):
-    train(dataclasses.replace(QUICK, epochs=2), Console(width=80))
+    train(with_settings(QUICK, epochs=2), Console(width=80))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert all("reconnected" in line and "free" in line for line in lines)
@@ -270,5 +267,5 @@ def test_it_reports_to_a_console(capsys):
 
 def test_no_out_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train(dataclasses.replace(QUICK, epochs=1))
+    train(with_settings(QUICK, epochs=1))
     assert not list(Path().iterdir())

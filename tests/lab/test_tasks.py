@@ -1,17 +1,15 @@
 """Tasks: what an epoch goes through, what is predicted, and that each target counts once."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab.config.settings import DEFAULTS, ConfigError
+from laperm_jax.lab.config import DEFAULTS, ConfigError, with_settings
 from laperm_jax.lab.data import datasets, tasks
 from laperm_jax.lab.data.datasets import Text
 
-CONFIG = replace(DEFAULTS["language"], context=5)
+CONFIG = with_settings(DEFAULTS["language"], context=5)
 VOCABULARY = b"abcdefgh"
 TEXT = Text(*(np.arange(size, dtype=np.uint8) % 8 for size in (64, 12, 503)), VOCABULARY)
 
@@ -60,7 +58,7 @@ def test_the_loss_is_the_cross_entropy_in_nats_a_character(language):
 
 def test_a_text_too_short_for_the_context_is_refused():
     with pytest.raises(ConfigError, match="--context is 40; there are 64 characters to train on, and two pieces"):
-        tasks.make(replace(CONFIG, context=40), TEXT)
+        tasks.make(with_settings(CONFIG, context=40), TEXT)
 
 
 def test_regression_measures_squared_errors():
@@ -75,7 +73,7 @@ def test_regression_measures_squared_errors():
     [("sine", 0.1, 0.2, "0.1000"), ("digits", 0.2, 0.1, "20.00%"), ("text", 0.1, 0.2, "0.1000")],
 )
 def test_which_score_is_better(name, better, worse, text):
-    config = replace(DEFAULTS["classification"], validation_size=180) if name == "digits" else CONFIG
+    config = with_settings(DEFAULTS["classification"], validation_size=180) if name == "digits" else CONFIG
     task = tasks.make(config, TEXT if name == "text" else datasets.load(name))
     assert task.is_better(better, worse)
     assert not task.is_better(worse, better)

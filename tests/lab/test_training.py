@@ -1,7 +1,5 @@
 """The trainer: when weights are permutations, what an epoch is, evaluation, BatchNorm."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,18 +8,18 @@ from flax import nnx
 
 from laperm_jax import norm_reset
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, resolve
+from laperm_jax.lab.config import ConfigError, make_config, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import weights
 from laperm_jax.lab.training.side_by_side import SideBySide
 from laperm_jax.lab.training.trainer import Trainer
 
-SMALL = resolve(TrainConfig(widths=(16,), sync_period=4, learning_rate=2e-2))
-CONV = replace(SMALL, model="conv2", batch_size=16, steps=8, epochs=None)
+SMALL = resolve(make_config(widths=(16,), sync_period=4, learning_rate=2e-2))
+CONV = with_settings(SMALL, model="conv2", batch_size=16, steps=8, epochs=None)
 
 
 def make_trainer(**settings):
-    return Trainer(replace(SMALL, **settings), datasets.load("digits"))
+    return Trainer(with_settings(SMALL, **settings), datasets.load("digits"))
 
 
 def run(trainer, state, start, stop, epoch=0):
@@ -141,7 +139,9 @@ def test_what_is_reordered():
     with_biases = {f"{layer}/{leaf}" for layer in ("dense1", "output") for leaf in ("kernel", "bias")}
     assert set(make_trainer(permute_biases=True).axes) == with_biases
     biases = {
-        path for path in Trainer(replace(CONV, permute_biases=True), datasets.load("digits")).axes if "bias" in path
+        path
+        for path in Trainer(with_settings(CONV, permute_biases=True), datasets.load("digits")).axes
+        if "bias" in path
     }
     assert biases == {f"{layer}/bias" for layer in ("conv1", "conv2", "dense1", "dense2", "output")}  # not the norms'
 
@@ -173,7 +173,7 @@ def test_batchnorm_statistics_follow_the_batches(conv_trainer):
 def test_reestimated_statistics_are_those_of_the_batches(conv_trainer):
     state = conv_trainer.init_state()
     assert conv_trainer.reestimated(state.params, state.batch_stats) is state.batch_stats
-    trainer = Trainer(replace(CONV, reestimate_batchnorm=3), datasets.load("digits"))
+    trainer = Trainer(with_settings(CONV, reestimate_batchnorm=3), datasets.load("digits"))
     stats = trainer.reestimated(state.params, state.batch_stats)
     assert jax.tree.structure(stats) == jax.tree.structure(state.batch_stats)
     # The first BatchNorm follows a convolution and ReLU: its statistics can be had without the network.
@@ -194,7 +194,7 @@ def test_reestimated_statistics_are_those_of_the_batches(conv_trainer):
 
 
 def test_reset_batchnorm_at_each_sync():
-    trainer = Trainer(replace(CONV, reset_batchnorm=True), datasets.load("digits"))
+    trainer = Trainer(with_settings(CONV, reset_batchnorm=True), datasets.load("digits"))
     state = trainer.init_state()
     scales = []
     for step in range(5):
@@ -223,7 +223,7 @@ def test_preprocessing():
         ),
         max_pixel=255,
     )
-    resnet = Trainer(replace(SMALL, model="resnet50", init="shared:0.1", batch_size=50), cifar_like)
+    resnet = Trainer(with_settings(SMALL, model="resnet50", init="shared:0.1", batch_size=50), cifar_like)
     scaled = cifar_like.train.images / 255
     np.testing.assert_allclose(resnet.task.preprocess(cifar_like.train.images), scaled - scaled.mean(axis=0), atol=1e-5)
 

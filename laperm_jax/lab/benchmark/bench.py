@@ -6,7 +6,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,7 +22,8 @@ from laperm_jax import flax_fan_in, laperm
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._rules import vector_axes
 from laperm_jax.lab.benchmark import peers
-from laperm_jax.lab.config.settings import PAPER, BenchConfig, TreeName, check_bench, paper_preset
+from laperm_jax.lab.config import PAPER, paper_preset, with_settings
+from laperm_jax.lab.config.commands import BenchConfig, TreeName, check_bench
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.models import classifiers
 from laperm_jax.lab.models.classifiers import Shape
@@ -164,10 +164,13 @@ def measure(name: TreeName, repeats: int, with_peers: bool) -> Row:
 
 def measure_training_step(name: TreeName, repeats: int) -> float:
     """Milliseconds of one step of the paper's training of a network that is no sync, on random images."""
-    config = replace(paper_preset(name), sync_period=_NEVER)
-    images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.batch_size, *_image(name)), np.uint8)
+    config = paper_preset(name)
+    config = with_settings(config, sync_period=_NEVER, validation_size=2 * config.data.batch_size)
+    images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.data.batch_size, *_image(name)), np.uint8)
     split = datasets.Split(images, labels[:, 0, 0, 0].astype(np.int32) % 10)
-    trainer = Trainer(replace(config, validation_size=2 * config.batch_size), datasets.Dataset(split, split, 255))
+    trainer = Trainer(
+        with_settings(config, validation_size=2 * config.data.batch_size), datasets.Dataset(split, split, 255)
+    )
     zero, stop = np.int32(0), np.int32(trainer.steps_per_epoch)
     arguments = [trainer.init_state(), trainer.train, trainer.shuffle(zero), zero, stop]
 

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 try:
     import absl.logging
@@ -14,19 +14,31 @@ except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
 from laperm_jax.codec._container import MAX_BYTES
-from laperm_jax.lab.config.settings import (
+from laperm_jax.lab.config import (
     DEFAULTS,
-    BenchConfig,
     ConfigError,
-    DatasetName,
-    EvaluateConfig,
     OutputError,
-    ScaleName,
     TrainConfig,
     paper_preset,
+    with_settings,
 )
+from laperm_jax.lab.config.commands import BenchConfig, EvaluateConfig
+from laperm_jax.lab.config.names import DatasetName, ScaleName
 
 BAD_INPUT, DIVERGED, CANNOT_WRITE, INTERRUPTED = 2, 1, 74, 130  # exit codes
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainCommand:
+    """Train a network by reordering its random initial weights."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULTS["classification"]
+    data_dir: Path | None = None
+    """Data directory of TensorFlow Datasets (TFDS_DATA_DIR, or else ~/tensorflow_datasets)."""
+    out: Path | None = None
+    """Folder for the results, such as runs/NAME; nothing is written without it."""
+    resume: bool = False
+    """Resume the run in --out, bit for bit as if it had not been stopped; start it if there is none yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +150,7 @@ class ProfileCommand:
 
 
 Command = (
-    TrainConfig
+    TrainCommand
     | BenchConfig
     | EvaluateConfig
     | ExperimentCommand
@@ -167,7 +179,7 @@ def main(args: Sequence[str] | None = None) -> int:
     absl.logging.set_verbosity(absl.logging.FATAL)  # of what Orbax says at length, we print a sentence
     try:
         match command := parse(args):
-            case TrainConfig():
+            case TrainCommand():
                 return _train(command, console)
             case BenchConfig():
                 return _bench(command, console)
@@ -208,7 +220,7 @@ def parse(args: Sequence[str]) -> Command:
       ConfigError: for a preset the model does not have.
     """
     commands: dict[str, Callable[..., Any]] = {
-        "train": TrainConfig,
+        "train": TrainCommand,
         "evaluate": EvaluateConfig,
         "experiment": ExperimentCommand,
         "bench": BenchConfig,
@@ -221,29 +233,40 @@ def parse(args: Sequence[str]) -> Command:
         "unpack": UnpackCommand,
     }
     description = "Train neural networks by reordering their random initial weights."
-    command = tyro.extras.subcommand_cli_from_dict(commands, args=args, prog="laperm", description=description)
-    if isinstance(command, TrainConfig) and (command.preset or command.task != "classification"):
-        default = paper_preset(command.model) if command.preset else DEFAULTS[command.task]
-        if command.steps is not None and command.epochs is None:
-            default = dataclasses.replace(default, epochs=None)
-        command = tyro.cli(TrainConfig, args=args[args.index("train") + 1 :], prog="laperm train", default=default)
+    flat = (tyro.conf.OmitArgPrefixes,)
+    command = tyro.extras.subcommand_cli_from_dict(
+        commands, args=args, prog="laperm", description=description, config=flat
+    )
+    if isinstance(command, TrainCommand) and (command.config.preset or command.config.task != "classification"):
+        default = TrainCommand(_default(command.config))
+        args = args[args.index("train") + 1 :]
+        command = tyro.cli(TrainCommand, args=args, prog="laperm train", default=default, config=flat)
     return command
 
 
-def _train(config: TrainConfig, console: Console) -> int:
+def _default(given: TrainConfig) -> TrainConfig:
+    """What the options replace: a preset, or the defaults of a task."""
+    default = paper_preset(given.model.model) if given.preset else DEFAULTS[given.task]
+    only_steps = given.optimizer.steps is not None and given.optimizer.epochs is None
+    return with_settings(default, epochs=None) if only_steps else default
+
+
+def _train(command: TrainCommand, console: Console) -> int:
     from laperm_jax.lab.config.scores import SCORES, format_score
     from laperm_jax.lab.runs.run import train
 
-    summary, score = train(config, console), SCORES[config.task]
+    config = command.config
+    summary = train(config, command.out, resume=command.resume, data_dir=command.data_dir, console=console)
+    score = SCORES[config.task]
     reconnected, free = (format_score(score, summary[f"test_{score}{kind}"]) for kind in ("", "_free"))
     chosen = f"of epoch {summary['best_epoch']}, chosen by validation"
     console.print(f"test {score} {reconnected} reconnected, {free} free, {chosen}")
-    if config.sync_period:
+    if config.sync.sync_period:
         vectors = f"{summary['exact_vectors']} of {summary['total_vectors']} weight vectors"
         console.print(f"{vectors} are exact permutations of their initial values")
     rate = f"{summary['examples_per_second']:,.0f} examples a second"
     console.print(f"{summary['steps']} updates, {summary['syncs']} syncs, {summary['train_seconds']:.1f} s, {rate}")
-    where = f"results in {config.out}" if config.out else "nothing was written: --out runs/NAME keeps a run"
+    where = f"results in {command.out}" if command.out else "nothing was written: --out runs/NAME keeps a run"
     console.print(where, soft_wrap=True)
     match summary["status"]:
         case "diverged":
@@ -251,7 +274,7 @@ def _train(config: TrainConfig, console: Console) -> int:
             console.print(f"{where}: loss or weights are not finite any more; try a smaller --learning-rate")
             return DIVERGED
         case "interrupted":
-            hint = f"; the same command with --resume goes on in {config.out}" if config.out else ""
+            hint = f"; the same command with --resume goes on in {command.out}" if command.out else ""
             console.print(f"interrupted after update {summary['steps']}{hint}", soft_wrap=True)
             return INTERRUPTED
         case _:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from laperm_jax.lab.config.settings import TaskName
+from laperm_jax.lab.config.names import TaskName
 
 Score = Literal["accuracy", "loss"]
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from laperm_jax.lab.config.settings import DATASETS, ConfigError, DatasetName, TrainConfig
+from laperm_jax.lab.config import ConfigError, TrainConfig
+from laperm_jax.lab.config.names import DATASETS, DatasetName
 
 NAMES = typing.get_args(DatasetName)
 _COME_ALONG = {"digits": "digits come with scikit-learn"} | {
@@ -134,11 +135,11 @@ def load_text(name: str, data_dir: Path | None = None) -> Text:
 
 def shapes(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     """Shape of one example's input, and number of features that the network of a run returns, without its data."""
-    match config.dataset:
+    match config.data.dataset:
         case "tiny_shakespeare":
-            return (config.context,), _VOCABULARY
+            return (config.model.context,), _VOCABULARY
         case "sine" | "sine2d":
-            return (1 if config.dataset == "sine" else 2,), 1
+            return (1 if config.data.dataset == "sine" else 2,), 1
         case name:
             return IMAGE_SHAPES[name], _CLASSES
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.config.scores import SCORES, Score, format_score
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig
 from laperm_jax.lab.data import augmentation
 from laperm_jax.lab.data.datasets import AnyDataset, Dataset, Function, Split, Text, hold_out
 
@@ -95,7 +95,7 @@ class Classification(Task):
     score = SCORES["classification"]
 
     def __init__(self, config: TrainConfig, dataset: Dataset):
-        validation_size = config.validation_size or 0
+        validation_size = config.data.validation_size or 0
         if validation_size >= (images := len(dataset.train)):
             raise ConfigError(
                 f"--validation-size is {validation_size}; it must be less than the {images} training images"
@@ -104,10 +104,10 @@ class Classification(Task):
         self.train = Batch(jnp.asarray(train.images), jnp.asarray(train.labels))
         self.validation, self.test = _whole_batches(validation), _whole_batches(dataset.test)
         self.examples, self.input_shape, self.outputs = len(train), train.images.shape[1:], 10
-        self._ranges = augmentation.choose(config.dataset, config.model) if config.augment else None
-        self._scale = 1.0 if config.model in _RAW_PIXELS else 1 / dataset.max_pixel
+        self._ranges = augmentation.choose(config.data.dataset, config.model.model) if config.data.augment else None
+        self._scale = 1.0 if config.model.model in _RAW_PIXELS else 1 / dataset.max_pixel
         # The mean of all training images, as in the paper, those held out for validation included.
-        self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model == "resnet50" else 0.0
+        self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model.model == "resnet50" else 0.0
 
     def augment(self, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Transforms images as the paper does for the network, where the settings ask for it."""
@@ -145,7 +145,7 @@ class Language(Task):
     score = SCORES["language"]
 
     def __init__(self, config: TrainConfig, text: Text):
-        self._context = context = config.context
+        self._context = context = config.model.context
         self.examples = len(text.train) // context - 1
         if self.examples < 1:
             raise ConfigError(

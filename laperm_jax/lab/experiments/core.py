@@ -4,14 +4,14 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from laperm_jax.lab.config import TrainConfig, with_settings
+from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import SCORES, goodness
-from laperm_jax.lab.config.settings import ScaleName, TrainConfig
 from laperm_jax.lab.runs.run import Summary
 from laperm_jax.lab.runs.run_folder import CONFIG, METRICS, SUMMARY
 
@@ -99,14 +99,14 @@ class Experiment:
             for network, config in self.networks[scale].items():
                 variants = self.variants(network) if callable(self.variants) else self.variants
                 for variant, settings in variants.items():
-                    made = replace(config, preset=None, seed=seed, **settings)
-                    if made.start:
-                        made = replace(made, start=Cell(network, str(made.start), made).folder)
+                    made = with_settings(config, preset=None, seed=seed, **settings)
+                    if made.model.start:
+                        made = with_settings(made, start=Cell(network, str(made.model.start), made).folder)
                     yield Cell(network, variant, made)
 
 
 class Cell(NamedTuple):
-    """One run of a grid; its ``config.start``, if any, is a folder below that of the experiment, as ``folder`` is."""
+    """One run of a grid; ``config.model.start`` and ``folder`` are relative to the folder of the experiment."""
 
     network: str
     variant: str

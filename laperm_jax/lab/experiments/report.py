@@ -13,8 +13,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
+from laperm_jax.lab.config import ConfigError, resolve, settings
+from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import format_score
-from laperm_jax.lab.config.settings import ConfigError, ScaleName, as_json, resolve
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS, Claim, Experiment, Judgement, Results
 from laperm_jax.lab.runs.plots import FREE, RECONNECTED, tidy
 
@@ -129,7 +130,7 @@ def _mean(results: Results, network: str, variant: str, metric: str) -> str:
 
 def _settings(results: Results, network: str) -> str:
     """The settings of a network, before a variant replaces some, in a line."""
-    config = as_json(resolve(results.experiment.networks[results.scale][network]))
+    config = settings(resolve(results.experiment.networks[results.scale][network]))
     length = f"{config['epochs']} epochs" if config["epochs"] else f"{config['steps']} steps"
     augmented = ", augmented" if config["augment"] else ""
     transformer = config["model"] in ("vit", "transformer")

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from laperm_jax.lab.config import ConfigError, TrainConfig, resolve, with_settings
+from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import SCORES, format_score
-from laperm_jax.lab.config.settings import ConfigError, ScaleName, TrainConfig, resolve
 from laperm_jax.lab.experiments.core import Cell, Experiment
 from laperm_jax.lab.runs.run import train_seeds
 from laperm_jax.lab.runs.run_folder import SUMMARY, differing_settings
@@ -57,8 +57,8 @@ def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         config = cell.config
-        slow = jax.default_backend() == "cpu" and config.model not in ("mlp", "f1", "f2", "approximator")
-        alone = config.redraw or config.start or slow
+        slow = jax.default_backend() == "cpu" and config.model.model not in ("mlp", "f1", "f2", "approximator")
+        alone = config.sync.redraw or config.model.start or slow
         groups.setdefault((cell.network, cell.variant, config.seed if alone else None), []).append(cell)
     yield from groups.values()
 
@@ -67,9 +67,9 @@ def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> lis
     """Makes the runs of some cells, together, and returns their test scores; None if it was interrupted."""
     folders = [out / cell.folder for cell in cells]
     partial = [folder.with_name(folder.name + ".partial") for folder in folders]
-    begun = lambda config: replace(config, start=out / config.start if config.start else None, resume=True)
-    configs = [replace(begun(cell.config), out=path) for cell, path in zip(cells, partial, strict=True)]
-    summaries = train_seeds(configs, on_progress=show)
+    started = lambda config: with_settings(config, start=out / config.model.start) if config.model.start else config
+    configs = [started(cell.config) for cell in cells]
+    summaries = train_seeds(configs, partial, resume=True, on_progress=show)
     status = summaries[0]["status"]
     if status == "interrupted":
         return None

@@ -1,7 +1,6 @@
 """What `laperm decompose` measures: what common values, places and residual of a trained network are worth."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +12,8 @@ from rich.table import Table
 from laperm_jax._paths import map_by_path
 from laperm_jax.analysis._decomposition import Decomposition, decompose
 from laperm_jax.analysis._profiles import normal_quantiles
+from laperm_jax.lab.config import resolve, with_settings
 from laperm_jax.lab.config.scores import Score, format_score
-from laperm_jax.lab.config.settings import resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import run_folder
 from laperm_jax.lab.runs.weights import Weights, to_numpy
@@ -68,11 +67,11 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
       ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
     """
     config, final = resolve(run_folder.read_config(run)), run_folder.read_weights(run)
-    dataset = datasets.load(config.dataset, data_dir)
+    dataset = datasets.load(config.data.dataset, data_dir)
     trainer = Trainer(config, dataset)
     if any(path.endswith("/mean") for path in final):  # of BatchNorm
         batches = min(_BATCHES, trainer.steps_per_epoch)
-        trainer = Trainer(replace(config, reestimate_batchnorm=batches), dataset)
+        trainer = Trainer(with_settings(config, reestimate_batchnorm=batches), dataset)
     initial = to_numpy(trainer.initial_params)
     shares, parts, scaled = {}, {}, {}
     for path, axes in trainer.kernel_axes.items():

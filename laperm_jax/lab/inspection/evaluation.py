@@ -8,7 +8,8 @@ from rich.table import Table
 from scipy import stats
 
 from laperm_jax._paths import map_by_path
-from laperm_jax.lab.config.settings import EvaluateConfig, TrainConfig, check_evaluate, resolve
+from laperm_jax.lab.config import make_config, resolve
+from laperm_jax.lab.config.commands import EvaluateConfig, check_evaluate
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.inspection import keras_weights
 from laperm_jax.lab.training.trainer import Trainer
@@ -49,7 +50,7 @@ def evaluate(config: EvaluateConfig) -> tuple[float, dict[str, Counts]]:
       ConfigError: for a file that does not hold the network's weights, and if the dataset is not prepared.
     """
     check_evaluate(config)
-    settings = TrainConfig(model=config.model, dataset=config.dataset, data_dir=config.data_dir, permute_biases=True)
+    settings = make_config(model=config.model, dataset=config.dataset, permute_biases=True)
     dataset = datasets.load_images(config.dataset, config.data_dir)
     trainer = Trainer(resolve(settings), dataset)
     weights = keras_weights.load(config.keras_weights, config.model, dataset.test.images.shape[1:])

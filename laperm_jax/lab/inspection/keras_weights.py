@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.models import classifiers
 from laperm_jax.lab.models.classifiers import Shape
 from laperm_jax.lab.runs.weights import Weights

@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer
 from laperm_jax import codec, flax_fan_in
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.initializers import Recipe
-from laperm_jax.lab.config.settings import ConfigError, OutputError, TrainConfig, resolve
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.models import initialization, networks
 from laperm_jax.lab.runs import run_folder, weights
@@ -39,12 +39,16 @@ def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]
       OutputError: if the file cannot be written.
     """
     config = run_folder.read_config(run)
-    if config.sync_period is None:
+    if config.sync.sync_period is None:
         raise ConfigError(f"{run} was trained without a sync period: its weights are no permutation of anything")
     final = run_folder.read_weights(run)
     _check_new(out)
     size = (run / run_folder.WEIGHTS).stat().st_size
-    metadata = {"model": config.model, "dataset": config.dataset, _FILE_SHA256: _sha256(weights.to_bytes(final))}
+    metadata = {
+        "model": config.model.model,
+        "dataset": config.data.dataset,
+        _FILE_SHA256: _sha256(weights.to_bytes(final)),
+    }
     try:
         file = codec.pack(final, recipes(config), flax_fan_in, store_values=store_values, metadata=metadata)
     except ModuleNotFoundError as error:
@@ -94,8 +98,8 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
 
     Example:
       >>> from laperm_jax.lab.inspection import packing
-      >>> from laperm_jax.lab.config.settings import TrainConfig
-      >>> recipe = packing.recipes(TrainConfig(widths=(32,), keep=(0.5,), seed=3))["output/kernel"]
+      >>> from laperm_jax.lab.config import make_config
+      >>> recipe = packing.recipes(make_config(widths=(32,), keep=(0.5,), seed=3))["output/kernel"]
       >>> recipe.initializer, recipe.keep, recipe.draw((32, 10), "float32").shape
       ('he_uniform', 0.5, (32, 10))
     """
@@ -118,11 +122,11 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
         return drawn, nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
     drawn, params = jax.device_get(build(init_key))
-    free = matching(params, config.free, "--free")
+    free = matching(params, config.sync.free, "--free")
     kernels = {
         path: leaf for path, leaf in leaves_by_path(params).items() if flax_fan_in(path, leaf) and path not in free
     }
-    without_keys = initialization.kernel_recipes(config.init, config.keep, len(drawn))
+    without_keys = initialization.kernel_recipes(config.model.init, config.sparsity.keep, len(drawn))
     impl = str(jax.random.key_impl(init_key))
 
     def recipe(kernel: Any) -> Recipe:

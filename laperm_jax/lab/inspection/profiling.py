@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from laperm_jax.analysis._profiles import weight_profile
-from laperm_jax.lab.config.settings import ConfigError, OutputError
+from laperm_jax.lab.config import ConfigError, OutputError
 from laperm_jax.lab.inspection.weight_files import Layers
 from laperm_jax.lab.runs import plots
 from laperm_jax.sync._vectors import weight_vectors

@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 
 from laperm_jax._paths import map_by_path
-from laperm_jax.lab.config.settings import ConfigError, resolve
+from laperm_jax.lab.config import ConfigError, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.data.tasks import Language
 from laperm_jax.lab.runs import run_folder
@@ -53,7 +53,7 @@ def sample(
     for option, number in {"--length": length, "--temperature": temperature}.items():
         if not 0 <= number < float("inf"):
             raise ConfigError(f"{option} is {number}; it must be 0 or greater")
-    trainer = Trainer(config, datasets.load_text(config.dataset, data_dir))
+    trainer = Trainer(config, datasets.load_text(config.data.dataset, data_dir))
     params = map_by_path(lambda path, leaf: jnp.asarray(final[path]), trainer.initial_params)
     return continue_text(trainer, params, prompt, length, temperature, seed)
 
@@ -68,7 +68,7 @@ def continue_text(
 ) -> str:
     """Continues a text with the network of a trainer and these parameters, as :func:`sample` does."""
     assert isinstance(trainer.task, Language)
-    vocabulary, context = trainer.task.vocabulary, trainer.config.context
+    vocabulary, context = trainer.task.vocabulary, trainer.config.model.context
     tokens = datasets.encode(vocabulary, prompt.encode("latin-1", errors="replace"))[-context:]
     window = np.pad(tokens.astype(np.int32), (0, context - len(tokens)))
     drawn = _generate(

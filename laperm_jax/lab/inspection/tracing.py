@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.config.settings import ConfigError, OutputError, resolve
+from laperm_jax.lab.config import ConfigError, OutputError, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import plots, run_folder
 from laperm_jax.lab.training.trainer import Trainer, TrainState
@@ -61,7 +61,7 @@ def trace(
     if any(name.endswith("_start") for name in summary):
         raise ConfigError(f"{run} began with the order of another run (--start), which its folder does not keep")
     config = resolve(config)
-    trainer = Trainer(config, datasets.load(config.dataset, data_dir))
+    trainer = Trainer(config, datasets.load(config.data.dataset, data_dir))
     layer = layer or next(iter(trainer.kernel_axes))
     if layer not in trainer.kernel_axes:
         raise ConfigError(f"there is no layer {layer}; there are {', '.join(trainer.kernel_axes)}")

@@ -10,7 +10,7 @@ import safetensors
 from safetensors import SafetensorError
 
 from laperm_jax import codec, flax_fan_in, matrix_fan_in
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.inspection import hdf5, layouts, packing
 from laperm_jax.lab.inspection.hdf5 import Variable
 from laperm_jax.lab.runs import run_folder

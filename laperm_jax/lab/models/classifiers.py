@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 from jax.nn.initializers import Initializer, zeros
 
-from laperm_jax.lab.config.settings import ModelName
+from laperm_jax.lab.config.names import ModelName
 from laperm_jax.lab.models.convolution import conv_by_matmul
 
 Shape = tuple[int, ...]

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 
 from laperm_jax.initializers import Recipe
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 
 _FIRST_LAYER_KEEP = 0.8
 

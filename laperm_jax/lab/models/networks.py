@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jax.nn.initializers import Initializer, zeros
 
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig
+from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models import classifiers, initialization
 from laperm_jax.lab.models.approximation import Approximator
 from laperm_jax.lab.models.classifiers import KernelInit, Shape
@@ -30,19 +30,19 @@ def build(config: TrainConfig, input_shape: Shape, outputs: int, kernel_init: Ke
     Raises:
       ConfigError: if network and data do not fit together.
     """
-    size = Size(config.layers, config.features, config.heads, config.activations)
+    size = Size(config.model.layers, config.model.features, config.model.heads, config.model.activations)
     kernel_inits = map(kernel_init, itertools.count())
     try:
-        match config.model:
+        match config.model.model:
             case "transformer":
                 return LanguageModel(outputs, input_shape[0], size, kernel_inits, rngs)
             case "vit":
-                return VisionTransformer(input_shape, outputs, config.patch, size, kernel_inits, rngs)
+                return VisionTransformer(input_shape, outputs, config.model.patch, size, kernel_inits, rngs)
             case "approximator":
-                return Approximator(input_shape[0], config.widths, next(kernel_inits), rngs)
+                return Approximator(input_shape[0], config.model.widths, next(kernel_inits), rngs)
             case name:
                 return classifiers.build(
-                    name, input_shape, outputs, widths=config.widths, kernel_init=kernel_init, rngs=rngs
+                    name, input_shape, outputs, widths=config.model.widths, kernel_init=kernel_init, rngs=rngs
                 )
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -54,7 +54,9 @@ def maker(config: TrainConfig, input_shape: Shape, outputs: int) -> Callable[[ja
     Raises:
       ConfigError: as :func:`build`, and for settings of initial weights that do not fit the network.
     """
-    recipes = initialization.kernel_recipes(config.init, config.keep, _count_kernels(config, input_shape, outputs))
+    recipes = initialization.kernel_recipes(
+        config.model.init, config.sparsity.keep, _count_kernels(config, input_shape, outputs)
+    )
     return lambda key: build(config, input_shape, outputs, lambda number: recipes[number].make(), nnx.Rngs(key))
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
 from laperm_jax.sync._vectors import Axes, weight_vectors
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.runs.weights import Weights
 
 RECONNECTED, FREE, INITIAL = "tab:blue", "tab:orange", "0.6"

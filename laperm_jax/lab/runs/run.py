@@ -7,6 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from laperm_jax._paths import leaves_by_path
 from laperm_jax.sync._vectors import Axes, weight_vectors
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import weights
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig, check, resolve
+from laperm_jax.lab.config import ConfigError, TrainConfig, check, make_config, resolve
 from laperm_jax.lab.training.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.runs.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.inspection.sampling import continue_text
@@ -55,17 +56,26 @@ class Snapshot(NamedTuple):
 
 
 def train(
-    config: TrainConfig, console: Console | None = None, on_progress: Callable[[int, int], None] | None = None
+    config: TrainConfig,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    data_dir: Path | None = None,
+    console: Console | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Trains a network as the settings say.
 
     The model is chosen by what its reconnected weights score on the validation examples, of equal epochs the later;
     the test examples are looked at once, for the chosen one. Ctrl-C and SIGTERM end the run early and in order, and the
-    second one at once; ``config.resume`` goes on with it. A run that is finished is not made again: its summary is
+    second one at once; ``resume`` goes on with it. A run that is finished is not made again: its summary is
     returned.
 
     Args:
       config: settings.
+      out: folder for the results; nothing is written if None.
+      resume: go on with the run in ``out``, bit for bit as if it had not been stopped; begin it if there is none yet.
+      data_dir: data directory of TensorFlow Datasets.
       console: where to report; nowhere if None.
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
@@ -80,18 +90,24 @@ def train(
       OutputError: if its files cannot be written any more; what was saved before is kept.
 
     Example:
-      >>> from laperm_jax.lab.config.settings import TrainConfig
+      >>> from laperm_jax.lab.config import make_config
       >>> from laperm_jax.lab.runs.run import train
-      >>> summary = train(TrainConfig(widths=(32,), epochs=2, sync_period=5))
+      >>> summary = train(make_config(widths=(32,), epochs=2, sync_period=5))
       >>> summary["status"], summary["exact_vectors"], summary["total_vectors"]
       ('finished', 42, 42)
     """
-    (summary,) = train_seeds([config], console, on_progress)
+    (summary,) = train_seeds(
+        [config], [out], resume=resume, data_dir=data_dir, console=console, on_progress=on_progress
+    )
     return summary
 
 
 def train_seeds(
     configs: Sequence[TrainConfig],
+    outs: Sequence[Path | None],
+    *,
+    resume: bool = False,
+    data_dir: Path | None = None,
     console: Console | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Summary]:
@@ -100,7 +116,9 @@ def train_seeds(
     Times are shared: each summary has the seconds of all, divided by their number.
 
     Args:
-      configs: settings that differ in ``seed`` and ``out`` only, without ``redraw``.
+      configs: settings that differ in ``seed`` only, without ``redraw``.
+      outs: folder for the results of each seed.
+      resume, data_dir: as of :func:`train`.
       console: where to report, of one seed; nowhere if None.
       on_progress: called with the number of updates made and of all updates; a bar on the console if None.
 
@@ -110,21 +128,24 @@ def train_seeds(
     Raises:
       ConfigError: as :func:`train`.
     """
-    for config in configs:
-        check(config)
     configs = [resolve(config) for config in configs]
-    for config in configs:
-        if config.out:
-            check_folder(config.out, config)
-    finished = [summary for config in configs if config.out and (summary := read_summary(config.out))]
+    if resume and None in outs:
+        raise ConfigError("--resume needs --out, the folder of the run to go on with")
+    for config, out in zip(configs, outs, strict=True):
+        if out:
+            check_folder(out, config, resume=resume)
+    finished = [summary for out in outs if out and (summary := read_summary(out))]
     if len(finished) == len(configs):
         if console:
-            console.print(f"nothing to do: the run in {configs[0].out} has come to its end", soft_wrap=True)
+            console.print(f"nothing to do: the run in {outs[0]} has come to its end", markup=False, soft_wrap=True)
         return finished
-    first = Trainer(configs[0], datasets.load(configs[0].dataset, configs[0].data_dir))
+    first = Trainer(configs[0], datasets.load(configs[0].data.dataset, data_dir))
     trainers = [first, *(first.with_seed(config.seed) for config in configs[1:])]
     with contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(RunFolder(config.out, config)) if config.out else None for config in configs]
+        folders = [
+            stack.enter_context(RunFolder(out, config, resume=resume)) if out else None
+            for config, out in zip(configs, outs, strict=True)
+        ]
         loop, bests = fit(trainers, folders, console, on_progress)
         return [_finish(*run, loop) for run in zip(configs, trainers, bests, folders, strict=True)]
 
@@ -137,10 +158,10 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
     seconds, score = loop.train_seconds / loop.seeds, trainer.task.score
     summary = {
         "status": loop.status,
-        "dataset": config.dataset,
-        "model": config.model,
-        "inner": config.inner,
-        "sync_period": config.sync_period,
+        "dataset": config.data.dataset,
+        "model": config.model.model,
+        "inner": config.optimizer.inner,
+        "sync_period": config.sync.sync_period,
         "seed": config.seed,
         "seeds_side_by_side": loop.seeds,
         "epochs": math.ceil(loop.step / trainer.steps_per_epoch),
@@ -157,7 +178,7 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
         "params_sha256": weights.sha256(final),
         "train_seconds": seconds,
         "compile_seconds": loop.compile_seconds / loop.seeds,
-        "examples_per_second": loop.step * config.batch_size / max(seconds, 1e-9),
+        "examples_per_second": loop.step * config.data.batch_size / max(seconds, 1e-9),
         **_more(config, trainer, best),
         **environment(),
     }
@@ -170,7 +191,7 @@ def _finish(config: TrainConfig, trainer: Trainer, best: Snapshot, folder: RunFo
 def _more(config: TrainConfig, trainer: Trainer, best: Snapshot) -> Summary:
     """What only some runs have: the score of the weights they began with, and what a language model writes."""
     summary: Summary = {}
-    if config.start:
+    if config.model.start:
         start = trainer.score(trainer.initial_params, trainer.initial_batch_stats, trainer.test)
         summary[f"test_{trainer.task.score}_start"] = start
     if config.task == "language":

@@ -16,7 +16,7 @@ from tensorboardX import SummaryWriter
 
 from laperm_jax.sync._vectors import Axes
 from laperm_jax.lab.runs import plots, weights
-from laperm_jax.lab.config.settings import ConfigError, OutputError, TrainConfig, as_json
+from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, from_settings, settings
 from laperm_jax.lab.training.loop import Checkpoint
 from laperm_jax.lab.config.scores import goodness
 from laperm_jax.lab.training.trainer import TrainState
@@ -65,21 +65,22 @@ class _LastTwoAndTheirBest(PreservationPolicy):
 class RunFolder:
     """Writes a run to a folder as it goes, and reads back where it was stopped; leave its context to close the files.
 
-    What writes raises :class:`~laperm_jax.lab.config.settings.OutputError` where the disk is full or the like.
+    What writes raises :class:`~laperm_jax.lab.config.OutputError` where the disk is full or the like.
 
     Args:
       path: the folder; made if missing.
       config: the settings of the run.
+      resume: whether to go on with the run in the folder.
 
     Raises:
       ConfigError: if the folder holds anything but a run of these settings that is to be resumed, or cannot be written.
     """
 
-    def __init__(self, path: Path, config: TrainConfig):
+    def __init__(self, path: Path, config: TrainConfig, resume: bool = False):
         self.path = path
         self._config = config
         self._records: list[Record] = []
-        check_folder(path, config)
+        check_folder(path, config, resume)
         try:
             path.mkdir(parents=True, exist_ok=True)
             _write_json(path / CONFIG, _settings(config))
@@ -171,8 +172,8 @@ class RunFolder:
         restore = lambda **args: self._checkpoints.restore(step, args=ocp.args.Composite(**args))
         try:
             content = dict(restore(progress=ocp.args.JsonRestore())["progress"])
-            fingerprint, settings = content.pop("sha256"), content["settings"]
-            if names := _differing(settings, self._config):
+            fingerprint = content.pop("sha256")
+            if names := _differing(content["settings"], self._config):
                 raise DamagedCheckpointError(f"it is of a run of other settings ({', '.join(names)})")
             state = restore(state=ocp.args.StandardRestore(template))["state"]
             if fingerprint != _fingerprint(state, content):
@@ -209,7 +210,7 @@ class RunFolder:
             _write_json(self.path / SUMMARY, summary)
 
 
-def check_folder(path: Path, config: TrainConfig) -> None:
+def check_folder(path: Path, config: TrainConfig, resume: bool = False) -> None:
     """Raises ConfigError if there is anything at ``path`` but an empty folder, or the run that is to be resumed."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {path} is a file; name a folder")
@@ -217,7 +218,7 @@ def check_folder(path: Path, config: TrainConfig) -> None:
         return
     if not (path / CONFIG).exists():
         raise ConfigError(f"--out {path} already holds other files; name a new folder")
-    if not config.resume:
+    if not resume:
         raise ConfigError(f"--out {path} already holds a run; name a new folder, or go on with it by --resume")
     if names := differing_settings(path, config):
         raise ConfigError(
@@ -233,12 +234,9 @@ def read_config(path: Path) -> TrainConfig:
     """
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path} holds no run: name a folder that `laperm train --out` has written")
-    settings: dict[str, Any] = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in _read_json(path / CONFIG).items()
-    }
     try:
-        return TrainConfig(**settings)
-    except TypeError as error:
+        return from_settings(_read_json(path / CONFIG))
+    except ConfigError as error:
         raise ConfigError(f"{path / CONFIG} is not what a run writes ({error})") from error
 
 
@@ -266,16 +264,13 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     return None if summary.get("status") == "interrupted" else summary
 
 
-def _differing(settings: dict[str, Any], config: TrainConfig) -> list[str]:
-    stored = as_json(TrainConfig()) | settings
-    return [name for name, value in _settings(config).items() if stored[name] != value]
+def _differing(stored: dict[str, Any], config: TrainConfig) -> list[str]:
+    theirs = settings(from_settings(stored))
+    return [name for name, value in _settings(config).items() if theirs[name] != value]
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """All that says what is computed: neither places, which are another machine's business, nor ``resume``."""
-    return {
-        name: value for name, value in as_json(config).items() if name not in ("out", "data_dir", "start", "resume")
-    }
+    return {name: value for name, value in settings(config).items() if name != "start"}
 
 
 def _fingerprint(state: TrainState, content: Mapping[str, Any]) -> str:

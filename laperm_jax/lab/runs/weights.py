@@ -12,7 +12,7 @@ from safetensors.numpy import save as save_bytes
 
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.sync._vectors import Axes, weight_vectors
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 
 Weights = dict[str, np.ndarray]
 

@@ -8,7 +8,8 @@ import optax
 
 from laperm_jax import at_steps, every, growing, shrinking, with_learning_rate
 from laperm_jax._schedules import SyncSchedule
-from laperm_jax.lab.config.settings import InnerName, TrainConfig
+from laperm_jax.lab.config import TrainConfig
+from laperm_jax.lab.config.names import InnerName
 
 _KERAS_EPSILON = 1e-7  # the paper's Adam has its framework's epsilon
 
@@ -45,9 +46,9 @@ def inner(config: TrainConfig, schedule: optax.Schedule, others: Any, frozen: An
     Returns:
       An Optax transform.
     """
-    optimizer = INNER[config.inner](schedule)
-    if config.others_learning_rate:
-        factor = config.others_learning_rate / config.learning_rate
+    optimizer = INNER[config.optimizer.inner](schedule)
+    if config.optimizer.others_learning_rate:
+        factor = config.optimizer.others_learning_rate / config.optimizer.learning_rate
         optimizer = optax.chain(optimizer, optax.masked(optax.scale(factor), others))
     if any(jax.tree.leaves(frozen)):
         return optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
@@ -66,14 +67,15 @@ def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoc
       An Optax schedule.
 
     Example:
-      >>> from laperm_jax.lab.config.settings import paper_preset
+      >>> from laperm_jax.lab.config import paper_preset
       >>> from laperm_jax.lab.training.optimizers import learning_rate_schedule
       >>> schedule = learning_rate_schedule(paper_preset("resnet50"), 180_000, 900)
       >>> [f"{float(schedule(900 * epoch)):.0e}" for epoch in (79, 80, 120, 160, 180)]
       ['1e-03', '1e-04', '1e-05', '1e-06', '5e-07']
     """
-    rate, decay_rate, decay_epochs = config.learning_rate, config.decay_rate, config.decay_epochs
-    match config.schedule:
+    optimizer = config.optimizer
+    rate, decay_rate, decay_epochs = optimizer.learning_rate, optimizer.decay_rate, optimizer.decay_epochs
+    match optimizer.schedule:
         case "cosine":
             return optax.cosine_decay_schedule(rate, total_steps)
         case "constant":
@@ -90,14 +92,14 @@ def learning_rate_schedule(config: TrainConfig, total_steps: int, steps_per_epoc
 
 def sync_schedule(config: TrainConfig, total_steps: int, learning_rate: optax.Schedule) -> SyncSchedule:
     """When to sync, as a function of the number of the update; never without a sync period."""
-    period = config.sync_period
+    period = config.sync.sync_period
     if period is None:
         return at_steps([])
-    match config.sync_schedule:
+    match config.sync.sync_schedule:
         case "constant":
             return every(period)
         case "geometric":
-            return growing(period, config.last_sync_period or period, total_steps)
+            return growing(period, config.sync.last_sync_period or period, total_steps)
         case "shrinking":
             return shrinking(total_steps)
         case "learning-rate":

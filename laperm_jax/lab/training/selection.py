@@ -7,7 +7,7 @@ from typing import Any
 from laperm_jax import flax_fan_in, norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._rules import vector_axes
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig
+from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.sync._vectors import Axes
 
 Tree = dict[str, Any]
@@ -22,14 +22,14 @@ def reordered_axes(config: TrainConfig, params: Tree) -> dict[str, Axes]:
     Raises:
       ConfigError: as :func:`matching`.
     """
-    others = matching(params, config.freeze, "--freeze") | matching(params, config.free, "--free")
-    if config.sync_period is None:
+    others = matching(params, config.sync.freeze, "--freeze") | matching(params, config.sync.free, "--free")
+    if config.sync.sync_period is None:
         return {}
     axes = vector_axes(flax_fan_in, params)
     norm_leaves = norm_reset(params)
     for path in leaves_by_path(params):
         bias = path.endswith("bias") and path not in norm_leaves
-        if (config.permute_biases and bias) or (config.permute_embeddings and path.endswith("embedding")):
+        if (config.sync.permute_biases and bias) or (config.sync.permute_embeddings and path.endswith("embedding")):
             axes[path] = (0,)
     return {path: of_leaf for path, of_leaf in axes.items() if path not in others}
 

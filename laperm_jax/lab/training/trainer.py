@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset, reconnect, 
 from laperm_jax._paths import leaves_by_path, map_by_path
 from laperm_jax._rules import vector_axes
 from laperm_jax.analysis._sync_metrics import SyncMetrics, sync_metrics
-from laperm_jax.lab.config.settings import ConfigError, TrainConfig
+from laperm_jax.lab.config import ConfigError, TrainConfig, with_settings
 from laperm_jax.lab.data import tasks
 from laperm_jax.lab.data.datasets import AnyDataset
 from laperm_jax.lab.data.tasks import Batch
@@ -60,7 +59,7 @@ class Trainer:
       sync_schedule: tells whether an update, counted from 1, is a sync.
 
     Args:
-      config: settings, checked and resolved (:mod:`laperm_jax.lab.config.settings`).
+      config: settings, checked and resolved (:mod:`laperm_jax.lab.config`).
       dataset: the data.
 
     Raises:
@@ -72,21 +71,21 @@ class Trainer:
         _check_sizes(config, self.task.examples)
         self.config = config
         self.train, self.validation, self.test = self.task.train, self.task.validation, self.task.test
-        self.steps_per_epoch = self.task.examples // config.batch_size
-        self.total_steps = config.steps or self.steps_per_epoch * (config.epochs or 0)
+        self.steps_per_epoch = self.task.examples // config.data.batch_size
+        self.total_steps = config.optimizer.steps or self.steps_per_epoch * (config.optimizer.epochs or 0)
 
         make = networks.maker(config, self.task.input_shape, self.task.outputs)
         self._make = nnx.jit(make)
         self.graph = self._begin(config.seed)
         params, batch_stats = self.initial_params, self.initial_batch_stats
-        if not batch_stats and (config.reset_batchnorm or config.reestimate_batchnorm):
-            option = "--reset-batchnorm" if config.reset_batchnorm else "--reestimate-batchnorm"
-            raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model} has none")
+        if not batch_stats and (config.sync.reset_batchnorm or config.sync.reestimate_batchnorm):
+            option = "--reset-batchnorm" if config.sync.reset_batchnorm else "--reestimate-batchnorm"
+            raise ConfigError(f"{option} is for networks with BatchNorm, and {config.model.model} has none")
         self.kernel_axes = vector_axes(flax_fan_in, params)
-        frozen = selection.matching(params, config.freeze, "--freeze")
+        frozen = selection.matching(params, config.sync.freeze, "--freeze")
         self.axes = selection.reordered_axes(config, params)
-        if config.start:
-            self._take_over(config.start)
+        if config.model.start:
+            self._take_over(config.model.start)
         self.learning_rate = optimizers.learning_rate_schedule(config, self.total_steps, self.steps_per_epoch)
         self.sync_schedule = optimizers.sync_schedule(config, self.total_steps, self.learning_rate)
         self.optimizer = laperm(
@@ -98,8 +97,10 @@ class Trainer:
             ),
             self.sync_schedule,
             fan_in_axes=self.axes,
-            reset_values=norm_reset(params) if config.reset_batchnorm else None,
-            redraw=(lambda: nnx.to_pure_dict(nnx.state(make(self._init_key), nnx.Param))) if config.redraw else None,
+            reset_values=norm_reset(params) if config.sync.reset_batchnorm else None,
+            redraw=(lambda: nnx.to_pure_dict(nnx.state(make(self._init_key), nnx.Param)))
+            if config.sync.redraw
+            else None,
         )
         self._shuffled = jax.jit(self._shuffle)
         self.run = jax.jit(self._run, donate_argnums=0)
@@ -139,7 +140,7 @@ class Trainer:
     def with_seed(self, seed: int) -> "Trainer":
         """The same training of another seed; data and compiled functions are shared. Not for ``redraw``, ``start``."""
         other = copy.copy(self)
-        other.config = replace(self.config, seed=seed)
+        other.config = with_settings(self.config, seed=seed)
         other._begin(seed)
         return other
 
@@ -184,7 +185,7 @@ class Trainer:
         Running statistics describe the weights before a sync, which moves all of them at once. Means and variances of
         ``reestimate_batchnorm`` training batches are averaged instead, without dropout or augmentation.
         """
-        if not self.config.reestimate_batchnorm:
+        if not self.config.sync.reestimate_batchnorm:
             return batch_stats
         return self._batch_stats(params, batch_stats, self.train, self._order_key)
 
@@ -201,8 +202,8 @@ class Trainer:
 
     def _shuffle(self, order_key: jax.Array, epoch: jax.Array) -> jax.Array:
         order = self.task.order(jax.random.fold_in(order_key, epoch))
-        used = self.steps_per_epoch * self.config.batch_size
-        return order[:used].reshape(self.steps_per_epoch, self.config.batch_size)
+        used = self.steps_per_epoch * self.config.data.batch_size
+        return order[:used].reshape(self.steps_per_epoch, self.config.data.batch_size)
 
     def _run(
         self, state: TrainState, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array
@@ -224,8 +225,8 @@ class Trainer:
             model = nnx.merge(self.graph, params, state.batch_stats)
             outputs = model(self.task.preprocess(inputs), nnx.Rngs(dropout_key))
             loss = self.task.loss(outputs, batch.targets)
-            if self.config.l2:
-                loss += self.config.l2 * _squared_kernels(params)
+            if self.config.optimizer.l2:
+                loss += self.config.optimizer.l2 * _squared_kernels(params)
             return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -253,7 +254,9 @@ class Trainer:
             return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
         order = self.task.order(order_key)
-        batches = order[: self.config.reestimate_batchnorm * self.config.batch_size].reshape(-1, self.config.batch_size)
+        batches = order[: self.config.sync.reestimate_batchnorm * self.config.data.batch_size].reshape(
+            -1, self.config.data.batch_size
+        )
         return jax.tree.map(lambda stats: stats.mean(axis=0), lax.map(measure, batches))
 
 
@@ -288,10 +291,12 @@ def loop_updates(
 
 
 def _check_sizes(config: TrainConfig, examples: int) -> None:
-    if config.batch_size > examples:
-        raise ConfigError(f"--batch-size is {config.batch_size}; it must be at most the {examples} training examples")
-    if config.reestimate_batchnorm > (batches := examples // config.batch_size):
-        raise ConfigError(f"--reestimate-batchnorm is {config.reestimate_batchnorm}; there are {batches} batches")
+    if config.data.batch_size > examples:
+        raise ConfigError(
+            f"--batch-size is {config.data.batch_size}; it must be at most the {examples} training examples"
+        )
+    if config.sync.reestimate_batchnorm > (batches := examples // config.data.batch_size):
+        raise ConfigError(f"--reestimate-batchnorm is {config.sync.reestimate_batchnorm}; there are {batches} batches")
 
 
 def _squared_kernels(params: Tree) -> jax.Array:

@@ -12,7 +12,7 @@ import pytest
 from safetensors import TensorSpec, serialize_file
 from safetensors.numpy import save_file
 
-from laperm_jax.lab.config.settings import ConfigError
+from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.inspection import hdf5, weight_files
 
 RNG = np.random.default_rng(0)

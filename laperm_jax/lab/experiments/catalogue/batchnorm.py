@@ -1,8 +1,6 @@
 """BatchNorm beside weights that are only reordered."""
 
-from dataclasses import replace
-
-from laperm_jax.lab.config.settings import PAPER
+from laperm_jax.lab.config import PAPER, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import CONV2, DIGITS_CONV
 from laperm_jax.lab.experiments.core import Claim, Experiment, judge_gap
 
@@ -12,8 +10,8 @@ GAMMA_BETA_RESET = Experiment(
     question="Is it BatchNorm's scale and shift that learn, rather than the order of the weights?",
     networks={
         "smoke": {"conv2": DIGITS_CONV},
-        "cpu": {"conv2, 300 steps": replace(CONV2, steps=300)},
-        "full": {"resnet50": replace(PAPER["resnet50"], sync_period=800), "conv4": PAPER["conv4"]},
+        "cpu": {"conv2, 300 steps": with_settings(CONV2, steps=300)},
+        "full": {"resnet50": with_settings(PAPER["resnet50"], sync_period=800), "conv4": PAPER["conv4"]},
     },
     variants={
         "never reset": {},

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laperm_jax.lab.config.settings import PAPER
+from laperm_jax.lab.config import PAPER
 from laperm_jax.lab.experiments.catalogue.settings import CONV2, CONV7, DIGITS, MLP, MLP_OR_CONV4, Networks
 from laperm_jax.lab.experiments.core import (
     ALONE,

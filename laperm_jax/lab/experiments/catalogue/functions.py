@@ -1,11 +1,10 @@
 """Universal approximation: networks of which one vector of coefficients is reordered."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from laperm_jax.lab.config.settings import DEFAULTS, TrainConfig
+from laperm_jax.lab.config import DEFAULTS, TrainConfig, with_settings
 from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, Results, Settings, graded
 
 _WIDTHS = (10, 20, 40, 80, 160, 320, 640)
@@ -17,9 +16,9 @@ _STARTS = {"equidistant": "equidistant:1", "random": "uniform:1"}
 
 
 def _functions(**more: Any) -> dict[str, TrainConfig]:
-    function = replace(DEFAULTS["regression"], learning_rate=0.1, **more)
+    function = with_settings(DEFAULTS["regression"], learning_rate=0.1, **more)
     return {
-        f"{dataset}, {start}, {period}": replace(function, dataset=dataset, init=init, **settings)
+        f"{dataset}, {start}, {period}": with_settings(function, dataset=dataset, init=init, **settings)
         for dataset in ("sine", "sine2d")
         for start, init in _STARTS.items()
         for period, settings in _PERIODS.items()
@@ -49,7 +48,7 @@ APPROXIMATION = Experiment(
     title="Universal approximation",
     question="How well does a network approximate a function if one vector of coefficients is all that is reordered?",
     networks={
-        "smoke": {"sine, equidistant, constant period": replace(DEFAULTS["regression"], steps=100)},
+        "smoke": {"sine, equidistant, constant period": with_settings(DEFAULTS["regression"], steps=100)},
         "cpu": _functions(),
         "full": _functions(epochs=100),
     },

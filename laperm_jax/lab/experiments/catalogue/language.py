@@ -1,7 +1,6 @@
 """Language models: against Adam and against frozen kernels, settings, and kinds of matrices."""
 
-from dataclasses import replace
-
+from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.experiments.catalogue.settings import (
     LARGE_TRANSFORMER,
     SMALL_TRANSFORMER,
@@ -111,12 +110,12 @@ LANGUAGE_SETTINGS = Experiment(
     networks={
         "smoke": {"1 x 16": TINY_TRANSFORMER},
         "cpu": {
-            "LeCun-normal": replace(SMALL_TRANSFORMER, init="lecun_normal", steps=1000),
-            "normal, 0.05": replace(SMALL_TRANSFORMER, steps=1000),
+            "LeCun-normal": with_settings(SMALL_TRANSFORMER, init="lecun_normal", steps=1000),
+            "normal, 0.05": with_settings(SMALL_TRANSFORMER, steps=1000),
         },
         "full": {
-            "LeCun-normal": replace(LARGE_TRANSFORMER, init="lecun_normal", steps=2000),
-            "normal, 0.02": replace(LARGE_TRANSFORMER, init="normal:0.02", steps=2000),
+            "LeCun-normal": with_settings(LARGE_TRANSFORMER, init="lecun_normal", steps=2000),
+            "normal, 0.02": with_settings(LARGE_TRANSFORMER, init="normal:0.02", steps=2000),
         },
     },
     variants=_settings,
@@ -164,7 +163,7 @@ LANGUAGE_KINDS = Experiment(
     networks={
         "smoke": {"1 x 16": TINY_TRANSFORMER},
         "cpu": {"2 x 64, 800 steps": transformer(2, 64, steps=800, learning_rate=2e-3)},
-        "full": {"6 x 384": replace(LARGE_TRANSFORMER, steps=2000, learning_rate=2e-3)},
+        "full": {"6 x 384": with_settings(LARGE_TRANSFORMER, steps=2000, learning_rate=2e-3)},
     },
     variants={
         LAPERM: {},

@@ -1,7 +1,6 @@
 """How reordering and Adam compare as networks grow."""
 
-from dataclasses import replace
-
+from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.experiments.catalogue.settings import TINY_TRANSFORMER, at_rates, transformer
 from laperm_jax.lab.experiments.core import (
     ADAM,
@@ -36,7 +35,7 @@ SCALE = Experiment(
     title="Scale",
     question="Does the gap between LaPerm and Adam close as networks grow, at equal tokens?",
     networks={
-        "smoke": {f"width {width}": replace(TINY_TRANSFORMER, features=width) for width in (16, 32)},
+        "smoke": {f"width {width}": with_settings(TINY_TRANSFORMER, features=width) for width in (16, 32)},
         "cpu": {
             **{f"width {width}": transformer(4, width, steps=250) for width in (64, 128, 256)},
             **{f"depth {layers}": transformer(layers, 128, steps=250) for layers in (2, 8)},

@@ -1,31 +1,33 @@
 """Networks that several experiments train."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from laperm_jax.lab.config.settings import DEFAULTS, PAPER, ScaleName, TrainConfig
+from laperm_jax.lab.config import DEFAULTS, PAPER, TrainConfig, make_config, with_settings
+from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.experiments.core import Settings
 
 Networks = Mapping[ScaleName, Mapping[str, TrainConfig]]
 
 # On digits, in seconds: for tests.
-DIGITS = TrainConfig(widths=(32,), epochs=2, sync_period=10)
-DIGITS_CONV = replace(DIGITS, model="conv2", epochs=None, steps=4, batch_size=16, sync_period=2)
+DIGITS = make_config(widths=(32,), epochs=2, sync_period=10)
+DIGITS_CONV = with_settings(DIGITS, model="conv2", epochs=None, steps=4, batch_size=16, sync_period=2)
 # On two CPU cores, in minutes.
-MLP = TrainConfig(dataset="mnist", batch_size=128, epochs=10, sync_period=100)
-CONSTANT = replace(MLP, schedule="constant", learning_rate=1e-3)
-CONV7 = replace(PAPER["conv7"], schedule="cosine", augment=False, epochs=1)
+MLP = make_config(dataset="mnist", batch_size=128, epochs=10, sync_period=100)
+CONSTANT = with_settings(MLP, schedule="constant", learning_rate=1e-3)
+CONV7 = with_settings(PAPER["conv7"], schedule="cosine", augment=False, epochs=1)
 _CIFAR = {"epochs": None, "augment": False, "schedule": "cosine", "sync_period": 50}
-CONV2 = replace(PAPER["conv2"], steps=500, **_CIFAR)  # type: ignore[arg-type]
-CONV4 = replace(PAPER["conv4"], steps=400, **_CIFAR)  # type: ignore[arg-type]
+CONV2 = with_settings(PAPER["conv2"], steps=500, **_CIFAR)
+CONV4 = with_settings(PAPER["conv4"], steps=400, **_CIFAR)
 
 MLP_OR_CONV4: Networks = {"smoke": {"mlp": DIGITS}, "cpu": {"mlp": MLP}, "full": {"conv4": PAPER["conv4"]}}
 
 # Transformers of seconds, of minutes on two CPU cores, and of minutes on a GPU.
-TINY_TRANSFORMER = replace(DEFAULTS["language"], layers=1, features=16, heads=2, context=16, steps=20, sync_period=5)
-SMALL_TRANSFORMER = replace(DEFAULTS["language"], steps=3000, sync_period=50)
-LARGE_TRANSFORMER = replace(
+TINY_TRANSFORMER = with_settings(
+    DEFAULTS["language"], layers=1, features=16, heads=2, context=16, steps=20, sync_period=5
+)
+SMALL_TRANSFORMER = with_settings(DEFAULTS["language"], steps=3000, sync_period=50)
+LARGE_TRANSFORMER = with_settings(
     DEFAULTS["language"], layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
 )
 
@@ -48,4 +50,4 @@ def at_rates(
 
 def transformer(layers: int, features: int, **more: Any) -> TrainConfig:
     """The small transformer with so many blocks and features, 32 of them to a head."""
-    return replace(SMALL_TRANSFORMER, layers=layers, features=features, heads=features // 32, **more)
+    return with_settings(SMALL_TRANSFORMER, layers=layers, features=features, heads=features // 32, **more)

@@ -1,9 +1,8 @@
 """Sparse networks, and networks with one value for all weights."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from laperm_jax.lab.config.settings import PAPER
+from laperm_jax.lab.config import PAPER, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import DIGITS, MLP
 from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, Results, Settings, graded, judge_gap
 
@@ -69,7 +68,7 @@ SHARED_VALUE = Experiment(
     title="One value for all weights",
     question="What does a network learn whose weights are zero or one and the same value?",
     networks={
-        "smoke": {"f1": replace(DIGITS, init="shared:0.2", keep=(0.5,))},
+        "smoke": {"f1": with_settings(DIGITS, init="shared:0.2", keep=(0.5,))},
         "cpu": {"f1": PAPER["f1"], "f2": PAPER["f2"]},
         "full": {"f1": PAPER["f1"], "f2": PAPER["f2"]},
     },

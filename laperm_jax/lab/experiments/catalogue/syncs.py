@@ -1,11 +1,9 @@
 """When to sync, how often, and what it costs."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.stats import spearmanr
 
-from laperm_jax.lab.config.settings import PAPER
+from laperm_jax.lab.config import PAPER, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import CONSTANT, CONV4, CONV7, DIGITS, MLP
 from laperm_jax.lab.experiments.core import INNER_ALONE, Claim, Experiment, Judgement, Results, Settings, graded, points
 
@@ -153,9 +151,11 @@ SCHEDULES = Experiment(
         "cpu": {
             "mlp, constant learning rate": CONSTANT,
             "mlp, cosine": MLP,
-            "mlp, keep 30 %": replace(MLP, keep=(0.3,)),
-            "conv7, constant learning rate, 600 steps": replace(CONV7, schedule="constant", epochs=None, steps=600),
-            "f1, shared value": replace(PAPER["f1"], schedule="cosine", learning_rate=2e-3),
+            "mlp, keep 30 %": with_settings(MLP, keep=(0.3,)),
+            "conv7, constant learning rate, 600 steps": with_settings(
+                CONV7, schedule="constant", epochs=None, steps=600
+            ),
+            "f1, shared value": with_settings(PAPER["f1"], schedule="cosine", learning_rate=2e-3),
         },
         "full": {name: PAPER[name] for name in ("conv2", "conv4", "conv7")},
     },
@@ -195,8 +195,8 @@ SYNC_COST = Experiment(
     question="What share of the training time goes into syncs?",
     networks={
         "smoke": {"mlp": DIGITS},
-        "cpu": {"mlp": replace(MLP, epochs=3), "conv7, 300 steps": replace(CONV7, epochs=None, steps=300)},
-        "full": {"conv13": replace(PAPER["conv13"], epochs=1)},
+        "cpu": {"mlp": with_settings(MLP, epochs=3), "conv7, 300 steps": with_settings(CONV7, epochs=None, steps=300)},
+        "full": {"conv13": with_settings(PAPER["conv13"], epochs=1)},
     },
     variants={"no sync": INNER_ALONE, **{f"k = {k}": {"sync_period": k} for k in (1, 5, 20, 100, 1000)}},
     seeds={"smoke": 1, "cpu": 2, "full": 1},

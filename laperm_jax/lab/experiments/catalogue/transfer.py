@@ -1,8 +1,6 @@
 """Orders of trained networks, given to other values."""
 
-from dataclasses import replace
-
-from laperm_jax.lab.config.settings import PAPER, TrainConfig
+from laperm_jax.lab.config import PAPER, make_config, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import MLP
 from laperm_jax.lab.experiments.core import ADAM, INNER_ALONE, Claim, Experiment, Judgement, Results, Settings, graded
 
@@ -40,9 +38,9 @@ TRANSFER = Experiment(
     title="Orders taken over",
     question="How much of a network that Adam has trained survives if other values take its order?",
     networks={
-        "smoke": {"mlp": TrainConfig(widths=(32,), epochs=4, sync_period=10)},
+        "smoke": {"mlp": make_config(widths=(32,), epochs=4, sync_period=10)},
         "cpu": {"mlp": MLP},
-        "full": {"mlp": MLP, "conv4": replace(PAPER["conv4"], epochs=40)},
+        "full": {"mlp": MLP, "conv4": with_settings(PAPER["conv4"], epochs=40)},
     },
     variants=_transfer({"epochs": 2, "learning_rate": 1e-3}),
     claims=(

@@ -1,8 +1,6 @@
 """Vision transformers."""
 
-from dataclasses import replace
-
-from laperm_jax.lab.config.settings import TrainConfig
+from laperm_jax.lab.config import make_config, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import at_rates
 from laperm_jax.lab.experiments.core import (
     ADAM,
@@ -15,9 +13,9 @@ from laperm_jax.lab.experiments.core import (
     judge_gap,
 )
 
-_VIT = TrainConfig(model="vit", init="normal:0.05", sync_period=50)
-_VIT_MNIST = replace(_VIT, dataset="mnist", layers=2, patch=7, epochs=5)
-_VIT_CIFAR10 = replace(_VIT, dataset="cifar10", features=64, patch=8)
+_VIT = make_config(model="vit", init="normal:0.05", sync_period=50)
+_VIT_MNIST = with_settings(_VIT, dataset="mnist", layers=2, patch=7, epochs=5)
+_VIT_CIFAR10 = with_settings(_VIT, dataset="cifar10", features=64, patch=8)
 
 
 VISION = Experiment(
@@ -25,11 +23,13 @@ VISION = Experiment(
     title="Vision transformers",
     question="Can a transformer learn to see by reordering alone?",
     networks={
-        "smoke": {"digits": replace(_VIT, layers=1, features=16, heads=2, epochs=2, sync_period=5)},
-        "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 700 steps": replace(_VIT_CIFAR10, steps=700)},
+        "smoke": {"digits": with_settings(_VIT, layers=1, features=16, heads=2, epochs=2, sync_period=5)},
+        "cpu": {"MNIST, 5 epochs": _VIT_MNIST, "CIFAR-10, 700 steps": with_settings(_VIT_CIFAR10, steps=700)},
         "full": {
-            "MNIST, 20 epochs": replace(_VIT_MNIST, epochs=20),
-            "CIFAR-10, 50 epochs": replace(_VIT_CIFAR10, layers=6, features=192, patch=4, epochs=50, augment=True),
+            "MNIST, 20 epochs": with_settings(_VIT_MNIST, epochs=20),
+            "CIFAR-10, 50 epochs": with_settings(
+                _VIT_CIFAR10, layers=6, features=192, patch=4, epochs=50, augment=True
+            ),
         },
     },
     variants={

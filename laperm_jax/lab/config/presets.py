@@ -1,0 +1,93 @@
+"""Defaults of each task, and the settings of the paper's notebooks."""
+
+from laperm_jax.lab.config.errors import ConfigError
+from laperm_jax.lab.config.flat import make_config, with_settings
+from laperm_jax.lab.config.groups import TrainConfig
+from laperm_jax.lab.config.names import TaskName
+
+DEFAULTS: dict[TaskName, TrainConfig] = {
+    "classification": TrainConfig(),
+    "language": make_config(
+        task="language", dataset="tiny_shakespeare", model="transformer", batch_size=32, init="normal:0.05"
+    ),
+    "regression": make_config(
+        task="regression", dataset="sine", model="approximator", widths=(320,), batch_size=100, init="equidistant:1"
+    ),
+}
+_F1 = make_config(
+    preset="paper",
+    dataset="mnist",
+    model="f1",
+    batch_size=128,
+    epochs=10,
+    learning_rate=1e-3,
+    schedule="exponential",
+    decay_rate=(0.95,),
+    sync_period=250,
+    init="shared:0.08",
+    keep=(4 / 7,),
+)
+_CONV2 = make_config(
+    preset="paper",
+    dataset="cifar10",
+    model="conv2",
+    batch_size=50,
+    epochs=125,
+    learning_rate=1e-3,
+    schedule="step",
+    decay_rate=(0.6,),
+    decay_epochs=(10,),
+    sync_period=1000,
+    augment=True,
+    l2=1e-4,
+)
+PAPER: dict[str, TrainConfig] = {
+    "f1": _F1,
+    "f2": with_settings(_F1, model="f2", epochs=25, l2=1e-4, init="shared:0.03", keep=(1 / 15, 1 / 7, 1 / 3)),
+    "conv2": _CONV2,
+    "conv4": with_settings(_CONV2, model="conv4"),
+    "conv7": make_config(
+        preset="paper",
+        dataset="mnist",
+        model="conv7",
+        batch_size=50,
+        epochs=45,
+        learning_rate=1e-3,
+        schedule="exponential",
+        decay_rate=(0.95,),
+        sync_period=20,
+        augment=True,
+        permute_biases=True,
+    ),
+    "conv13": with_settings(_CONV2, model="conv13"),
+    "resnet50": with_settings(
+        _CONV2,
+        model="resnet50",
+        epochs=200,
+        decay_rate=(0.1, 0.1, 0.1, 0.5),
+        decay_epochs=(80, 120, 160, 180),
+        sync_period=800,
+    ),
+}
+
+
+def paper_preset(model: str) -> TrainConfig:
+    """The settings of the authors' notebook for a network (supplement and released code of Qiu & Suda, 2020).
+
+    Args:
+      model: name of the network.
+
+    Returns:
+      The config.
+
+    Raises:
+      ConfigError: for a network that is not in the paper.
+
+    Example:
+      >>> from laperm_jax.lab.config import paper_preset
+      >>> paper_preset("f1").sync.sync_period
+      250
+    """
+    if model not in PAPER:
+        raise ConfigError(f"preset paper has no row for model {model}; it has {', '.join(PAPER)}")
+    return PAPER[model]
