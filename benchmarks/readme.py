@@ -13,7 +13,7 @@ import numpy as np
 
 from laperm_jax.lab.benchmark.bench import milliseconds
 from laperm_jax.lab.experiments import report
-from laperm_jax.lab.experiments.catalogue import PAST_CLASSIFICATION
+from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
@@ -66,7 +66,7 @@ def _experiments(experiments: Path, names: Sequence[str]) -> str:
             of = {(row[0], row[1]): row[3] for row in rows}
             titles = [titles[3], *variants]
             rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks]
-        runs = [run for runs in results.runs.values() for run in runs]
+        runs = [run.summary for row in results.rows for run in row.runs]
         device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
         command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
         origin = f"**{experiment.title}.** On {device} ({date}, jax {runs[0]['versions']['jax']}; {command})."
@@ -267,7 +267,7 @@ def pages() -> dict[Path, str]:
         "docs/analysis.md": render_page(
             results, [("decomposition.json", _decomposition), ("sync_period.json", _sync_periods)]
         ),
-        "docs/beyond.md": _experiments(ROOT / "results", [experiment.name for experiment in PAST_CLASSIFICATION]),
+        "docs/beyond.md": _experiments(ROOT / "results", [experiment.name for experiment in BEYOND_EXPERIMENTS]),
         "docs/format.md": render_page(results, [("packing.json", _packing)]),
         "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
     }

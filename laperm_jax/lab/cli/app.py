@@ -66,9 +66,10 @@ class ExperimentCommand:
     seeds: int | None = None
     """Of a run: number of seeds (by default the experiment's own)."""
     results: Path = Path("results")
-    """Of a report: folder of the results."""
+    """Folder of the results: a run is added to NAME/SCALE.jsonl in it, and a report is made from all of it."""
     out: Path | None = None
-    """Folder of a run (results/NAME/SCALE), or file of a report (results/report.html)."""
+    """Of a run: folder for SCALE.jsonl instead, in which the files of each run are kept too, in
+    SCALE.runs/NETWORK/VARIANT/seed-N. Of a report: the file to write (results/report.html)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,14 +303,15 @@ def _evaluate(config: EvaluateConfig, console: Console) -> int:
 
 
 def _experiment(command: ExperimentCommand, console: Console) -> int:
-    from laperm_jax.lab.experiments import report, runner
     from laperm_jax.lab.experiments.catalogue import EXPERIMENTS
 
     if command.action == "list":
         for experiment in EXPERIMENTS.values():
-            console.print(f"{experiment.name:18}{experiment.question}", soft_wrap=True)
+            console.print(f"{experiment.name:20}{experiment.question}", soft_wrap=True)
         return 0
     if command.action == "report":
+        from laperm_jax.lab.experiments import report
+
         out = command.out or command.results / "report.html"
         report.write(out, command.results)
         console.print(f"report in {out}", soft_wrap=True)
@@ -318,12 +320,14 @@ def _experiment(command: ExperimentCommand, console: Console) -> int:
         raise ConfigError(f"there is no experiment {command.name}; there are {', '.join(EXPERIMENTS)}")
     if command.seeds is not None and command.seeds < 1:
         raise ConfigError(f"--seeds is {command.seeds}; it must be 1 or more")
-    out = command.out or command.results / command.name / command.scale
-    if not runner.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console):
-        kept = f"finished runs are kept in {out}, and the same command goes on from there"
-        console.print(f"interrupted; {kept}", soft_wrap=True)
+    from laperm_jax.lab.experiments import runner
+
+    out, keep = command.out or command.results / command.name, command.out is not None
+    table = out / f"{command.scale}.jsonl"
+    if not runner.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console, keep_runs=keep):
+        console.print(f"interrupted; finished runs are in {table}, and the same command resumes", soft_wrap=True)
         return INTERRUPTED
-    console.print(f"results in {out}; `laperm experiment report` makes a page of them", soft_wrap=True)
+    console.print(f"results in {table}; `laperm experiment report` makes a page of them", soft_wrap=True)
     return 0
 
 

@@ -10,7 +10,7 @@ Score = Literal["accuracy", "loss"]
 SCORES: dict[TaskName, Score] = {"classification": "accuracy", "language": "loss", "regression": "loss"}
 
 
-def goodness(scores: Mapping[str, Any]) -> float:
+def selection_score(scores: Mapping[str, Any]) -> float:
     """The score of validation examples, of a line of metrics or a summary, so that more is better."""
     return float(scores["val_accuracy"]) if "val_accuracy" in scores else -float(scores["val_loss"])
 

@@ -1,99 +1,89 @@
-"""How the grid of an experiment is run, stopped and run on."""
+"""Runs the grid of an experiment; a run that was stopped resumes."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from laperm_jax.lab.config import ConfigError, TrainConfig, resolve, with_settings
+from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import SCORES, format_score
 from laperm_jax.lab.experiments.core import Cell, Experiment
+from laperm_jax.lab.experiments.grid import Grid
 from laperm_jax.lab.runs.run import train_seeds
-from laperm_jax.lab.runs.run_folder import SUMMARY, differing_settings
+
+Summary = dict[str, Any]
+OnProgress = Callable[[int, int], None]
 
 
-def run(experiment: Experiment, scale: ScaleName, seeds: int | None, out: Path, console: Console) -> bool:
-    """Makes the runs of an experiment that are not finished yet, each in its folder below ``out``.
+def run(
+    experiment: Experiment,
+    scale: ScaleName,
+    seeds: int | None,
+    folder: Path,
+    console: Console,
+    *,
+    keep_runs: bool = False,
+) -> bool:
+    """Makes the runs of an experiment that are not finished, and adds each to ``folder/SCALE.jsonl``.
 
-    The seeds of a variant run side by side where the device gains by it, and one by one elsewhere.
+    While a run is made its files are in ``folder/SCALE.runs/NETWORK/VARIANT/seed-N``, from which it resumes if it was
+    stopped. Several processes may share the work. The seeds of a variant run side by side where that is faster.
 
-    A run is written to a folder of another name, and gets its own when it is finished; it goes on from its last
-    checkpoint if it was stopped.
+    Args:
+      experiment: the experiment.
+      scale: size of the networks and of their training.
+      seeds: number of seeds; by default the experiment's own.
+      folder: folder of the table.
+      console: where finished runs are reported.
+      keep_runs: whether to keep the folders of finished runs.
 
     Returns:
-      Whether all are finished; not, after Ctrl-C.
+      Whether all runs are finished; False after Ctrl-C.
 
     Raises:
-      ConfigError: if a folder holds a run of other settings, or a run cannot be made.
+      ConfigError: if the table has a run of other settings, or a run cannot be made.
     """
-    cells = list(experiment.cells(scale, seeds))
-    finished = [cell for cell in cells if _is_finished(out / cell.folder, cell.config)]
+    grid = Grid(experiment, scale, seeds, folder, keep_runs=keep_runs)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        grid = progress.add_task(f"{experiment.name}, runs", total=len(cells), completed=len(finished))
-        bar = progress.add_task("")
-        for group in _groups([cell for cell in cells if cell not in finished]):
-            name = f"{group[0].network}, {group[0].variant}, seed {', '.join(str(cell.config.seed) for cell in group)}"
-            progress.reset(bar, description=name)
-            show = lambda step, total: progress.update(bar, completed=step, total=total)
-            scores = _make(group, out, show)
-            if scores is None:
-                return False
-            progress.advance(grid, len(group))
-            console.print(f"{name}: {', '.join(scores)} reconnected", soft_wrap=True)
+        total = len(grid.cells)
+        all_runs = progress.add_task(f"{experiment.name}, runs", total=total)
+        one_run = progress.add_task("")
+        for cells in grid.claim():
+            progress.update(all_runs, completed=total - len(grid.unfinished()))
+            progress.reset(one_run, description=_name(cells))
+            show = lambda step, steps: progress.update(one_run, completed=step, total=steps)
+            for made, summaries in _train(grid.runs, cells, show):
+                if summaries[0]["status"] == "interrupted":
+                    return False
+                grid.add(made, summaries)
+                score = SCORES[made[0].config.task]
+                scores = (format_score(score, summary[f"test_{score}"]) for summary in summaries)
+                console.print(f"{_name(made)}: {', '.join(scores)} reconnected", soft_wrap=True)
+    grid.clean_up()
     return True
 
 
-def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
-    """Cells to be run together: the seeds of a variant, where the device gains by it.
-
-    On a CPU, small networks without convolutions do.
-    """
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in cells:
-        config = cell.config
-        slow = jax.default_backend() == "cpu" and config.model.model not in ("mlp", "f1", "f2", "approximator")
-        alone = config.sync.redraw or config.model.start or slow
-        groups.setdefault((cell.network, cell.variant, config.seed if alone else None), []).append(cell)
-    yield from groups.values()
+def _name(cells: Sequence[Cell]) -> str:
+    seeds = ", ".join(str(cell.config.seed) for cell in cells)
+    return f"{cells[0].network}, {cells[0].variant.label}, seed {seeds}"
 
 
-def _make(cells: list[Cell], out: Path, show: Callable[[int, int], None]) -> list[str] | None:
-    """Makes the runs of some cells, together, and returns their test scores; None if it was interrupted."""
-    folders = [out / cell.folder for cell in cells]
-    partial = [folder.with_name(folder.name + ".partial") for folder in folders]
-    started = lambda config: with_settings(config, start=out / config.model.start) if config.model.start else config
-    configs = [started(cell.config) for cell in cells]
-    summaries = train_seeds(configs, partial, resume=True, on_progress=show)
-    status = summaries[0]["status"]
-    if status == "interrupted":
-        return None
-    if status == "diverged" and len(cells) > 1:  # one of them has; which, they tell alone
-        for path in partial:
-            shutil.rmtree(path)
-        scores = []
+def _train(
+    runs: Path, cells: Sequence[Cell], on_progress: OnProgress
+) -> Iterator[tuple[Sequence[Cell], list[Summary]]]:
+    """Trains runs together in their folders below ``runs``, or one by one if that diverges; yields them as they end."""
+    folders = [runs / cell.folder for cell in cells]
+    configs = [with_settings(cell.config, start=runs / cell.start) if cell.start else cell.config for cell in cells]
+    summaries = train_seeds(configs, folders, resume=True, on_progress=on_progress)
+    if summaries[0]["status"] == "diverged" and len(cells) > 1:  # together, all stop where one diverges
+        for folder in folders:
+            shutil.rmtree(folder)
         for cell in cells:
-            made = _make([cell], out, show)
-            if made is None:
-                return None
-            scores += made
-        return scores
-    for path, folder in zip(partial, folders, strict=True):
-        path.rename(folder)
-    score = SCORES[cells[0].config.task]
-    return [format_score(score, summary[f"test_{score}"]) for summary in summaries]
-
-
-def _is_finished(folder: Path, config: TrainConfig) -> bool:
-    if not (folder / SUMMARY).exists():
-        return False
-    if names := differing_settings(folder, resolve(config)):
-        raise ConfigError(
-            f"{folder} holds a run of other settings ({', '.join(names)}); remove it or give another --out"
-        )
-    return True
+            yield from _train(runs, [cell], on_progress)
+    else:
+        yield cells, summaries

@@ -25,7 +25,7 @@ from laperm_jax.lab.config import ConfigError, TrainConfig, check, make_config, 
 from laperm_jax.lab.training.loop import Checkpoint, Loop, SyncRecord, heard_interrupt
 from laperm_jax.lab.runs.run_folder import DamagedCheckpointError, Resumed, RunFolder, check_folder, read_summary
 from laperm_jax.lab.inspection.sampling import continue_text
-from laperm_jax.lab.config.scores import goodness
+from laperm_jax.lab.config.scores import selection_score
 from laperm_jax.lab.training.side_by_side import SideBySide
 from laperm_jax.lab.training.trainer import Trainer, TrainState, Tree
 from laperm_jax.analysis._profiles import profile_similarity
@@ -251,7 +251,7 @@ def fit(
                 if folder and not loop.epoch_is_over:  # before anything else: what stops a run may not wait
                     folder.save(checkpoint)
                 snapshot = _snapshot(trainers[number], checkpoint.state, epoch)
-                if number not in bests or goodness(snapshot.scores) >= goodness(bests[number].scores):
+                if number not in bests or selection_score(snapshot.scores) >= selection_score(bests[number].scores):
                     bests[number] = snapshot
                 record = {
                     "epoch": epoch,

@@ -18,7 +18,7 @@ from laperm_jax.sync._vectors import Axes
 from laperm_jax.lab.runs import plots, weights
 from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, from_settings, settings
 from laperm_jax.lab.training.loop import Checkpoint
-from laperm_jax.lab.config.scores import goodness
+from laperm_jax.lab.config.scores import selection_score
 from laperm_jax.lab.training.trainer import TrainState
 from laperm_jax.lab.runs.weights import Weights
 
@@ -292,7 +292,7 @@ def _first_line(error: Exception) -> str:
 
 def _best(records: list[Record]) -> list[Record]:
     """The one that is chosen, of equal ones the later; none of none."""
-    return sorted(records, key=lambda record: (goodness(record), record["step"]))[-1:]
+    return sorted(records, key=lambda record: (selection_score(record), record["step"]))[-1:]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

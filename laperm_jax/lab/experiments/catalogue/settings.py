@@ -1,11 +1,11 @@
-"""Networks that several experiments train."""
+"""Networks and variants that several experiments share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laperm_jax.lab.config import DEFAULTS, PAPER, TrainConfig, make_config, with_settings
 from laperm_jax.lab.config.names import ScaleName
-from laperm_jax.lab.experiments.core import Settings
+from laperm_jax.lab.experiments.core import Method, Variant
 
 Networks = Mapping[ScaleName, Mapping[str, TrainConfig]]
 
@@ -16,7 +16,7 @@ DIGITS_CONV = with_settings(DIGITS, model="conv2", epochs=None, steps=4, batch_s
 MLP = make_config(dataset="mnist", batch_size=128, epochs=10, sync_period=100)
 CONSTANT = with_settings(MLP, schedule="constant", learning_rate=1e-3)
 CONV7 = with_settings(PAPER["conv7"], schedule="cosine", augment=False, epochs=1)
-_CIFAR = {"epochs": None, "augment": False, "schedule": "cosine", "sync_period": 50}
+_CIFAR: dict[str, Any] = {"epochs": None, "augment": False, "schedule": "cosine", "sync_period": 50}
 CONV2 = with_settings(PAPER["conv2"], steps=500, **_CIFAR)
 CONV4 = with_settings(PAPER["conv4"], steps=400, **_CIFAR)
 
@@ -31,23 +31,28 @@ LARGE_TRANSFORMER = with_settings(
     DEFAULTS["language"], layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
 )
 
+LABELS = {Method.LAPERM: "LaPerm", Method.INNER: "Adam", Method.FROZEN: "kernels frozen"}  # where the inner is Adam
 
-def at_rates(
-    methods: Mapping[str, Settings], rates: Sequence[float], others: Sequence[float | None] = (None,)
-) -> dict[str, Settings]:
-    """Each method at each learning rate, and at each of all but kernels, as ``method, rate[, others rate]``."""
-    return {
-        f"{method}, {rate:g}" + (f", others {other:g}" if other else ""): {
-            **settings,
-            "learning_rate": rate,
-            "others_learning_rate": other,
-        }
-        for method, settings in methods.items()
+
+def at_rates(method: Method, rates: Sequence[float], others: Sequence[float | None] = (None,)) -> tuple[Variant, ...]:
+    """A method at each learning rate, with each learning rate of non-kernel parameters.
+
+    Args:
+      method: the method.
+      rates: learning rates.
+      others: learning rates of non-kernel parameters; None for that of the kernels.
+    """
+    return tuple(
+        Variant(
+            f"{LABELS[method]}, {rate:g}" + (f", others {other:g}" if other else ""),
+            method,
+            {"learning_rate": rate, "others_learning_rate": other},
+        )
         for rate in rates
         for other in others
-    }
+    )
 
 
 def transformer(layers: int, features: int, **more: Any) -> TrainConfig:
-    """The small transformer with so many blocks and features, 32 of them to a head."""
+    """The small transformer with another number of blocks and features, 32 of them to a head."""
     return with_settings(SMALL_TRANSFORMER, layers=layers, features=features, heads=features // 32, **more)

@@ -1,0 +1,77 @@
+"""How LaPerm and Adam compare as networks grow."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from laperm_jax.lab.config import TrainConfig, with_settings
+from laperm_jax.lab.config.names import ScaleName
+from laperm_jax.lab.experiments.catalogue.settings import TINY_TRANSFORMER, at_rates, transformer
+from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, Method, verdict
+from laperm_jax.lab.experiments.results import Results
+
+_SIZES: Mapping[ScaleName, Mapping[str, tuple[int, ...]]] = {
+    "smoke": {"width": (16, 32)},
+    "cpu": {"width": (64, 128, 256), "depth": (2, 8)},
+    "full": {"width": (64, 128, 256, 512), "depth": (2, 4, 8, 16)},
+}
+
+
+def _name(family: str, size: int) -> str:
+    return f"{family} {size}"
+
+
+def _sized(scale: ScaleName, family: str, size: int) -> TrainConfig:
+    if scale == "smoke":
+        return with_settings(TINY_TRANSFORMER, features=size)
+    if scale == "cpu":
+        layers, features = (4, size) if family == "width" else (size, 128)
+        return transformer(layers, features, steps=250)
+    layers, features = (6, size) if family == "width" else (size, 256)
+    return _on_a_gpu(layers, features, steps=2000)
+
+
+def _on_a_gpu(layers: int, features: int, **more: Any) -> TrainConfig:
+    return transformer(layers, features, context=256, batch_size=64, activations="bfloat16", **more)
+
+
+def _networks(scale: ScaleName) -> dict[str, TrainConfig]:
+    return {
+        _name(family, size): _sized(scale, family, size) for family, sizes in _SIZES[scale].items() for size in sizes
+    }
+
+
+def _gap_closes(results: Results) -> Judgement:
+    texts, closes = [], []
+    for family, sizes in _SIZES[results.scale].items():
+        gaps = [results.gap(_name(family, size), {"method": Method.LAPERM}, {"method": Method.INNER}) for size in sizes]
+        texts.append(f"{family} " + ", ".join(f"{size}: {gap:+.3f}" for size, gap in zip(sizes, gaps, strict=True)))
+        closes.append(gaps[-1] < gaps[0])
+    return verdict(all(closes), any(closes), "; ".join(texts) + " nats")
+
+
+SCALE = Experiment(
+    name="scale",
+    title="Scale",
+    question="Does the gap between LaPerm and Adam close as networks grow, at equal tokens?",
+    networks={
+        "smoke": _networks("smoke"),
+        "cpu": _networks("cpu"),
+        "full": {**_networks("full"), "large 768": _on_a_gpu(12, 768, steps=1000)},
+    },
+    variants=(
+        *at_rates(Method.INNER, (1e-3, 2e-3, 4e-3, 8e-3)),
+        *at_rates(Method.LAPERM, (1e-3, 2e-3, 4e-3, 8e-3)),
+    ),
+    claims=(
+        Claim(
+            "The gap between LaPerm and Adam closes as networks grow",
+            "ours",
+            "-",
+            "test loss less Adam's, each at its best learning rate on validation text, is smaller for the largest "
+            "network than for the smallest, in width and in depth; partly: in one of them",
+            _gap_closes,
+        ),
+    ),
+    metrics={"examples_per_second": "pieces of text a second", "train_seconds": "seconds"},
+    seeds={"smoke": 1, "cpu": 1, "full": 1},
+)

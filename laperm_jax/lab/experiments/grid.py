@@ -1,0 +1,147 @@
+"""The runs of an experiment at one scale: which are finished, which process makes one, which files are kept."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from filelock import FileLock, Timeout
+
+from laperm_jax.lab.config import ConfigError, from_settings, resolve, settings
+from laperm_jax.lab.config.names import ScaleName
+from laperm_jax.lab.experiments.core import Cell, Experiment
+from laperm_jax.lab.experiments.table import Run, Table, make_folder
+from laperm_jax.lab.runs.run_folder import CONFIG, METRICS, WEIGHTS
+
+
+class Grid:
+    """The runs of an experiment at one scale, which several processes may share.
+
+    Finished runs are lines of ``folder/SCALE.jsonl``; each run has a folder below ``folder/SCALE.runs`` while it is
+    made.
+
+    Attributes:
+      cells: the runs.
+      runs: the folder of the folders of runs.
+
+    Args:
+      experiment: the experiment.
+      scale: size of the networks and of their training.
+      seeds: number of seeds; by default the experiment's own.
+      folder: folder of the table.
+      keep_runs: whether to keep the folders of finished runs.
+
+    Raises:
+      ConfigError: if the table has a run of other settings.
+    """
+
+    def __init__(
+        self, experiment: Experiment, scale: ScaleName, seeds: int | None, folder: Path, *, keep_runs: bool = False
+    ):
+        self.cells = list(experiment.cells(scale, seeds))
+        self.runs = folder / f"{scale}.runs"
+        self._order = [cell.key[:2] for cell in experiment.cells(scale, 1)]
+        self._table = Table(folder / f"{scale}.jsonl")
+        self._keep_runs = keep_runs
+        self._check_settings()
+
+    def unfinished(self) -> list[Cell]:
+        """The runs that are not in the table, and those that one of them starts from, if their weights are gone."""
+        missing = self._missing()
+        starts = {cell.start for cell in missing}
+        return [
+            cell for cell in self.cells if cell in missing or (cell.folder in starts and not self._has(cell.folder))
+        ]
+
+    def claim(self) -> Iterator[list[Cell]]:
+        """Yields unfinished runs to make together, and locks them until the next is asked for.
+
+        Runs that another process has locked come last; those that it has finished by then are left out.
+        """
+        for wait in (False, True):
+            for name, group in _groups(self.unfinished()).items():
+                with self._locked(name, wait) as locked:
+                    left = [cell for cell in self.unfinished() if cell in group] if locked else []
+                    if left and all(cell.start is None or self._has(cell.start) for cell in left):
+                        yield left
+
+    def add(self, cells: Sequence[Cell], summaries: Sequence[Mapping[str, Any]]) -> None:
+        """Adds finished runs to the table, and removes the folders of runs that are not needed any more.
+
+        Args:
+          cells: the runs; their folders are below :attr:`runs`.
+          summaries: the summary of each.
+        """
+        self._table.add((self._read(*run) for run in zip(cells, summaries, strict=True)), self._order)
+        self.clean_up()
+
+    def clean_up(self) -> None:
+        """Removes the folders of finished runs, but for those that an unfinished run starts from."""
+        missing = self._missing()
+        needed = {folder for cell in missing for folder in (cell.folder, cell.start)}
+        for cell in self.cells:
+            if not self._keep_runs and cell.folder not in needed:
+                shutil.rmtree(self.runs / cell.folder, ignore_errors=True)
+        _remove_empty(self.runs, {cell.folder for cell in self.cells})
+
+    def _read(self, cell: Cell, summary: Mapping[str, Any]) -> Run:
+        folder = self.runs / cell.folder
+        config = json.loads((folder / CONFIG).read_text())
+        curve = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+        return Run(*cell.key, config, summary, curve)
+
+    def _missing(self) -> list[Cell]:
+        done = {run.key for run in self._table.read()}
+        return [cell for cell in self.cells if cell.key not in done]
+
+    def _has(self, folder: Path) -> bool:
+        return (self.runs / folder / WEIGHTS).is_file()
+
+    def _check_settings(self) -> None:
+        done = {run.key: run for run in self._table.read()}
+        for cell in self.cells:
+            if cell.key not in done:
+                continue
+            made, wanted = settings(from_settings(done[cell.key].settings)), settings(resolve(cell.config))
+            if names := [name for name, value in wanted.items() if made[name] != value]:
+                raise ConfigError(
+                    f"{self._table.path} has a run of other settings ({', '.join(names)}): {cell.network}, "
+                    f"{cell.variant.label}, seed {cell.config.seed}; remove its line, or give another --out"
+                )
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, wait: bool) -> Iterator[bool]:
+        """Whether the runs of that name are locked by this process."""
+        path = self.runs / f"{name}.lock"
+        make_folder(self.runs)
+        try:
+            with FileLock(path, timeout=-1 if wait else 0):
+                yield True
+                path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
+        except Timeout:
+            yield False
+
+
+def _groups(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Runs to make together, by a name that is a file's: the seeds of a variant, where the device gains by it.
+
+    On a CPU, small networks without convolutions do.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        slow = jax.default_backend() == "cpu" and cell.config.model.model not in ("mlp", "f1", "f2", "approximator")
+        alone = cell.config.sync.redraw or cell.variant.start or slow
+        folder = cell.folder if alone else cell.folder.parent
+        groups.setdefault("--".join(folder.parts), []).append(cell)
+    return groups
+
+
+def _remove_empty(root: Path, folders: Iterable[Path]) -> None:
+    """Removes the parents of some folders below a root, and the root, as far as they are empty."""
+    parents = {root / parent for folder in folders for parent in folder.parents}
+    for parent in sorted(parents, key=lambda path: -len(path.parts)):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
