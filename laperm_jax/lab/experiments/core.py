@@ -27,8 +27,8 @@ class Method(StrEnum):
     @property
     def settings(self) -> Settings:
         """The settings that the method fixes."""
-        no_sync = {"sync_period": None, "sync_schedule": "constant", "last_sync_period": None}
-        return {Method.LAPERM: {}, Method.INNER: no_sync, Method.FROZEN: no_sync | {"freeze": ("kernel",)}}[self]
+        no_sync: Settings = {"sync_period": None, "sync_schedule": "constant", "last_sync_period": None}
+        return {Method.LAPERM: {}, Method.INNER: no_sync, Method.FROZEN: {**no_sync, "freeze": ("kernel",)}}[self]
 
 
 @dataclasses.dataclass(frozen=True)
