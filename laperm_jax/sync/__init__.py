@@ -3,5 +3,6 @@
 The only place of the package that sorts. It knows arrays, not parameter trees.
 """
 
+from laperm_jax.sync._dispatch import implementation as implementation
 from laperm_jax.sync._reconnect import reconnect as reconnect
 from laperm_jax.sync._reconnect import sort_vectors as sort_vectors

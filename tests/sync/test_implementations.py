@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from laperm_jax import sort_vectors
-from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu
+from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu, implementation, native
 from laperm_jax.sync._reconnect import reconnect_leaves
 from tests import reference
 
@@ -98,11 +98,15 @@ def one_device(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
 
 
+@pytest.mark.parametrize("on", ["1", "0"])
 @pytest.mark.usefixtures("one_device")
-def test_dispatch_to_xla_cpu_on_one_cpu_device():
+def test_dispatch_on_one_cpu_device(monkeypatch, on):
+    monkeypatch.setenv("LAPERM_NATIVE", on)
     weights = jnp.ones((300, 70))
-    text = jax.jit(_dispatch.place, static_argnames="axes").lower(weights, weights, ZERO, axes=(0,)).compile().as_text()
-    assert re.search(r"= u64\S+ sort\(", text)
+    place = lambda weights, token: _dispatch.place(weights, weights, token, (0,))
+    text = jax.jit(place).lower(weights, ZERO).compile().as_text()
+    assert implementation() == ("xla_cpu" if native.status() else "native")
+    assert re.search(r"= u64\S+ sort\(" if native.status() else r"custom-call\(.*laperm_place", text)
     assert "conditional(" not in text  # chosen when compiled, not when run
 
 
