@@ -1,10 +1,11 @@
-"""Settings of every test: one device or eight, Hypothesis without deadlines, and the time that nightly tests have."""
+"""Settings of every test: one device or eight, cheap compilation, Hypothesis without deadlines, nightly's time."""
 
 import json
 import os
 import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of what tests do: three times faster
 
 import hypothesis
 import jax
@@ -26,6 +27,19 @@ def pytest_runtest_setup(item):
         pytest.skip("needs eight devices")
     if item.get_closest_marker("nightly") and time.monotonic() > _DEADLINE:
         pytest.skip("the time for nightly tests is up")
+
+
+@pytest.fixture(autouse=True)
+def _optimized(request):
+    """Compiles as users do where a test is marked ``optimized``: it reads compiled programs, or compares rounding."""
+    if not request.node.get_closest_marker("optimized") or not jax.config.read("jax_disable_most_optimizations"):
+        yield
+        return
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.clear_caches()
 
 
 @pytest.fixture
