@@ -1,4 +1,4 @@
-"""sparse and shared_value, alone and as the kernel_init of Flax layers."""
+"""Initializers, alone and as the kernel_init of Flax layers."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,8 @@ from flax import nnx
 from jax.nn.initializers import he_uniform, lecun_normal, zeros
 from jax.sharding import NamedSharding, PartitionSpec
 
-from laperm_jax.initializers import Recipe, levels, shared_value, sparse, symmetric_uniform
+from laperm_jax.initializers import Recipe, equidistant, levels, shared_value, sparse, symmetric_uniform
+from laperm_jax.sync._vectors import canonical_axes, weight_vectors
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -51,7 +52,15 @@ def test_symmetric_uniform_is_the_distribution_it_names():
 
 
 @pytest.mark.parametrize(
-    "recipe", [Recipe("he_normal", keep=0.3), Recipe("equidistant", args=(0.1,)), Recipe("levels", args=(4.0,))]
+    "recipe",
+    [
+        Recipe("he_normal", keep=0.3),
+        Recipe("he_uniform", keep=0.3, rescale=True),
+        Recipe("equidistant", args=(0.1,)),
+        Recipe("levels", args=(4.0,)),
+        Recipe("levels", args=(3, 0.05), keep=0.7, rescale=True),
+        Recipe("levels", args=(31.0,)),
+    ],
 )
 def test_a_recipe_draws_what_its_initializer_does(recipe):
     recipe = recipe._replace(key=tuple(jax.random.key_data(KEY).tolist()))
@@ -79,7 +88,7 @@ def test_fits_flax_layers(initializer):
 
 
 @pytest.mark.parametrize("number", [2, 3, 16])
-def test_levels_are_as_many_evenly_spaced_and_equally_often(number):
+def test_levels_are_evenly_spaced_and_balanced_in_each_vector(number):
     kernel = np.asarray(levels(number)(KEY, (3, 32, 20)).reshape(96, 20))
     values, counts = np.unique(kernel, return_counts=True)
     assert set(counts) == {kernel.size // number}
@@ -90,14 +99,112 @@ def test_levels_are_as_many_evenly_spaced_and_equally_often(number):
     np.testing.assert_array_equal(np.sort(kernel, axis=0), np.sort(kernel[:, :1], axis=0).repeat(20, axis=1))
 
 
-@pytest.mark.parametrize("number", [1, 0, -3, 2.5])
-def test_a_number_of_levels_that_makes_no_sense(number):
-    with pytest.raises(ValueError, match=f"a whole one, 2 or more, not {number}"):
-        levels(number)
+@pytest.mark.parametrize("number", [2, 3, 5, 16])
+@pytest.mark.parametrize("fan_in", [1, 2, 3, 7, 50])
+def test_levels_of_any_fan_in(number, fan_in):
+    """Counts differ by one in a vector; over the kernel, vectors shorter than the levels are balanced, too."""
+    kernel = np.asarray(levels(number)(KEY, (fan_in, 240)))
+    values, counts = np.unique(kernel, return_counts=True)
+    assert len(values) == number
+    np.testing.assert_allclose(values, -values[::-1], atol=1e-6)
+    np.testing.assert_allclose(np.diff(values), np.diff(values)[0], rtol=1e-4)
+    in_vector = (kernel[:, :, None] == values).sum(axis=0)
+    assert (in_vector.max(axis=1) - in_vector.min(axis=1)).max() <= 1
+    if fan_in < number:
+        assert counts.max() - counts.min() <= 1
+    assert kernel.var() == pytest.approx(2 / fan_in, rel=0.02)
 
 
-@pytest.mark.parametrize("keep", [0, -0.1, 1.01, float("nan")])
-def test_keep_out_of_range(keep):
+@pytest.mark.parametrize("fan_in", [1, 2, 7, 64])
+def test_levels_with_a_standard_deviation_are_the_same_in_every_kernel(fan_in):
+    kernel = np.asarray(levels(4, std=0.05)(KEY, (fan_in, 64)))
+    np.testing.assert_allclose(np.unique(kernel), 0.05 * np.array([-3, -1, 1, 3]) / 5**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda axes: levels(3, axes=axes), lambda axes: equidistant(1.0, axes=axes)])
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((12, 2, 5), (0,)), ((2, 6, 5), (0, 1)), ((2, 6, 5), (-3, 1)), ((5, 12), (1,))]
+)
+def test_axes_of_one_vector(make, shape, axes):
+    """The layouts of attention, and of libraries that put the output axis first."""
+    kernel = np.asarray(make(axes)(KEY, shape))
+    vectors = weight_vectors(kernel, canonical_axes(axes, len(shape)))
+    assert (np.sort(vectors, axis=1) == np.sort(vectors[0])).all()
+    assert (vectors[0] != vectors[1]).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 0)])
+def test_levels_of_nothing(shape):
+    assert levels(2)(KEY, shape).shape == shape
+
+
+def test_levels_in_attention():
+    """Flax draws its kernels as matrices."""
+    layer = nnx.MultiHeadAttention(2, 8, kernel_init=levels(2, 0.5), decode=False, rngs=nnx.Rngs(0))
+    for kernel, axes in ((layer.query.kernel, 0), (layer.out.kernel, (0, 1))):
+        assert (np.sum(np.asarray(kernel[...]) > 0, axis=axes) == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        *((lambda n=n: levels(n), ValueError, "must be a whole number from 2 to 65,536, not") for n in (1, 0, -3, 2.5)),
+        *((lambda n=n: levels(n), ValueError, "must be a whole number from 2 to 65,536, not") for n in (65_537, 1e300)),
+        *((lambda n=n: levels(n), ValueError, "the number of levels must be finite") for n in (np.inf, np.nan)),
+        *((lambda x=x: levels(2, x), ValueError, "std must be greater than 0") for x in (0, -0.1)),
+        *((lambda x=x: levels(2, x), ValueError, "std must be finite, not") for x in (np.inf, np.nan)),
+        *((lambda x=x: equidistant(x), ValueError, "limit must be greater than 0, not") for x in (0, -1)),
+        *((lambda x=x: symmetric_uniform(x), ValueError, "limit must be greater than 0, not") for x in (0, -1)),
+        (lambda: symmetric_uniform(np.nan), ValueError, "limit must be finite, not nan"),
+        (lambda: equidistant(np.inf), ValueError, "limit must be finite, not inf"),
+        (lambda: shared_value(np.inf), ValueError, "value must be finite, not inf"),
+        *((lambda f=f: f(1j), TypeError, "must be a real number, not 1j") for f in (levels, equidistant, shared_value)),
+        (lambda: levels(2, 1j), TypeError, "std must be a real number, not 1j"),
+        (lambda: levels("a few"), TypeError, "must be a real number, not 'a few'"),
+        (lambda: levels(10**400), TypeError, "must be a real number, not 1000"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype", "error", "message"),
+    [
+        (levels(2, 1e6), jnp.float16, ValueError, "is infinite in float16"),
+        (equidistant(1e39), jnp.float32, ValueError, "limit 1e.39 is infinite in float32"),
+        (symmetric_uniform(1e39), jnp.float32, ValueError, "limit 1e.39 is infinite in float32"),
+        (shared_value(1e39), jnp.float32, ValueError, "value 1e.39 is infinite in float32"),
+        (levels(2), jnp.int32, TypeError, "must be floating-point, not int32"),
+        (equidistant(1.0), jnp.complex64, TypeError, "must be floating-point, not complex64"),
+    ],
+)
+def test_dtypes_that_do_not_hold_the_values_are_refused(initializer, dtype, error, message):
+    with pytest.raises(error, match=message):
+        initializer(KEY, (4, 4), dtype)
+
+
+def test_a_scalar_has_no_levels():
+    with pytest.raises(ValueError, match="a scalar has no weight vectors"):
+        levels(2)(KEY, ())
+
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.01, float("nan"), 1j, "half"])
+def test_keep_out_of_range_is_refused(keep):
     for make in (lambda: sparse(zeros, keep), lambda: shared_value(1.0, keep)):
         with pytest.raises(ValueError, match=f"greater than 0 and at most 1, not {keep}"):
             make()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_sparse_rescale_multiplies_the_kept_weights(dtype):
+    plain = sparse(he_uniform(), 0.25)(KEY, (60, 70), dtype)
+    rescaled = sparse(he_uniform(), 0.25, rescale=True)(KEY, (60, 70), dtype)
+    assert rescaled.dtype == dtype
+    np.testing.assert_array_equal(rescaled, 2 * plain)
+
+
+def test_sparse_rescale_restores_the_variance():
+    kernel = np.asarray(sparse(he_uniform(), 0.3, rescale=True)(KEY, (400, 500)))
+    assert kernel.var() == pytest.approx(2 / 400, rel=0.03)

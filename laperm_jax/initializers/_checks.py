@@ -1,0 +1,44 @@
+"""Checks of the numbers and dtypes that initializers are given."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+
+def real(name: str, value: Any) -> float:
+    """Returns a finite number as a float.
+
+    Raises:
+      TypeError: if the value is no real number.
+      ValueError: if it is NaN or infinite.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name} must be a real number, not {value!r}") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, not {value}")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """Like :func:`real`, and refuses zero and negative numbers, too."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be greater than 0, not {value}")
+    return number
+
+
+def check_in_range(name: str, value: float, dtype: Any) -> None:
+    """Checks that the largest weight is finite in its dtype (``None``: JAX's default).
+
+    Raises:
+      TypeError: if the dtype is not floating-point.
+      ValueError: if the value is infinite in it.
+    """
+    dtype = jnp.dtype(dtype or float)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"the dtype of initial weights must be floating-point, not {dtype}")
+    if abs(value) > float(jnp.finfo(dtype).max):
+        raise ValueError(f"{name} {value} is infinite in {dtype}")

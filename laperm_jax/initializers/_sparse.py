@@ -1,0 +1,92 @@
+"""Sparse initial weights: some are zero, and a sync moves the zeros like any other value."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, constant
+
+from laperm_jax.initializers._checks import check_in_range, real
+
+
+def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Initializer:
+    r"""Draws from ``initializer`` and keeps each weight with probability ``keep``; the others are zero.
+
+    The zeros take part in the permutation: a sync moves connections (Qiu & Suda, 2020, sparse networks). With
+    ``rescale`` the kept weights are multiplied by :math:`1 / \sqrt{\mathrm{keep}}`, so that the variance of the kernel
+    is that of ``initializer``.
+
+    Args:
+      initializer: a function of ``(key, shape, dtype)``, such as ``jax.nn.initializers.he_uniform()``.
+      keep: probability in (0, 1].
+      rescale: whether to restore the variance.
+
+    Returns:
+      An initializer.
+
+    Raises:
+      ValueError: if ``keep`` is not in (0, 1].
+
+    Example:
+      >>> import jax
+      >>> from laperm_jax.initializers import sparse
+      >>> kernel = sparse(jax.nn.initializers.he_uniform(), keep=0.25)(jax.random.key(0), (100, 100))
+      >>> round(float((kernel != 0).mean()), 2)
+      0.25
+      >>> kernel = sparse(jax.nn.initializers.normal(1.0), keep=0.25, rescale=True)(jax.random.key(0), (100, 100))
+      >>> round(float(kernel.std()), 1)
+      1.0
+    """
+    _check_keep(keep)
+
+    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+        value_key, mask_key = jax.random.split(key)
+        # Flax calls initializers with three arguments, and not every initializer takes a sharding.
+        sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
+        values = initializer(value_key, shape, dtype, **sharding)
+        if rescale:
+            values = values * keep**-0.5
+        kept = jax.random.bernoulli(mask_key, keep, shape, **sharding)
+        return jnp.where(kept, values, jnp.zeros_like(values))
+
+    return init
+
+
+def shared_value(value: float, keep: float = 1.0) -> Initializer:
+    """Sets each weight to ``value`` with probability ``keep``, and to zero otherwise.
+
+    The paper's weight agnostic networks: F1 has value 0.08 and keep 4/7.
+
+    Args:
+      value: the one value.
+      keep: probability in (0, 1].
+
+    Returns:
+      An initializer.
+
+    Raises:
+      TypeError: if ``value`` is no real number.
+      ValueError: if ``value`` is not finite, or ``keep`` is not in (0, 1].
+
+    Example:
+      >>> import jax
+      >>> from laperm_jax.initializers import shared_value
+      >>> shared_value(0.5, keep=0.5)(jax.random.key(0), (8,)).tolist()
+      [0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0]
+    """
+    value = real("value", value)
+
+    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+        check_in_range("value", value, dtype)
+        return constant(value)(key, shape, dtype, out_sharding)
+
+    return sparse(init, keep)
+
+
+def _check_keep(keep: float) -> None:
+    try:
+        valid = 0 < keep <= 1
+    except TypeError:  # a complex number, a text
+        valid = False
+    if not valid:
+        raise ValueError(f"keep must be greater than 0 and at most 1, not {keep}")
