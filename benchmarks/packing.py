@@ -74,7 +74,7 @@ def measure(name: str, config: TrainConfig, folder: Path) -> dict[str, object]:
         "other_bytes": others,
         "entropy_bytes": bound,
         "packed_bytes": file.stat().st_size,
-        "places_bytes": sum(codec.places_bytes(file.read_bytes()).values()),
+        "places_bytes": sum(codec.permutation_bytes(file.read_bytes()).values()),
         **{
             f"{what}, {how}": compressed(command, content)
             for how, command in COMPRESSORS.items()

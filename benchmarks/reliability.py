@@ -20,7 +20,7 @@ TESTS = [
     "tests/lab/test_resume.py",
     "tests/lab/test_launch.py",
     "tests/test_invariants.py",
-    "tests/test_codec.py",
+    "tests/codec/test_bounds.py",
 ]
 
 

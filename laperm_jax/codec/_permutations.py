@@ -1,95 +1,109 @@
-"""Where the values of weight vectors are placed, as a stream of bits near the entropy; docs/format.md describes it."""
+"""The entropy coder: permutations of weight vectors as a stream of bits near their entropy; see docs/format.md."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-HEAVY = 64  # a value is heavy if it has at least one in so many places of its vector, and two
-LONGEST = 2**24 - 1  # entries of a vector: the coder's probabilities have 24 bits
-MOST_LAGS = 8
-_FARTHEST = 256  # lag that is looked for: rows of images are shorter
+from laperm_jax.codec._bit_model import BitModel, Round, candidate_lags, code_length, predictions
+from laperm_jax.codec._swaps import digit_sizes, from_digits, identities, to_digits
+
+FREQUENT = 64  # a value is frequent if 1 / FREQUENT or more of its vector, and two or more, are equal to it
+MAX_FAN_IN = 2**24 - 1  # the coder's probabilities have 24 bits
 
 
-class _Heavy(NamedTuple):
-    """One heavy value of each vector: ranks ``first`` to ``first + times - 1``; ``times`` is 0 where there is none."""
+class _Frequent(NamedTuple):
+    """A frequent value of each vector: ranks ``first`` to ``first + length - 1``; ``length`` is 0 if it has none."""
 
     first: np.ndarray
-    times: np.ndarray
+    length: np.ndarray
+
+    def has(self, ranks: np.ndarray) -> np.ndarray:
+        return (ranks >= self.first) & (ranks < self.first + self.length)
 
 
 def encode(ranks: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Codes the places of values.
+    """Encodes the order of values.
 
     Args:
-      ranks: which of its values each place of a vector has, int ``(fan_in, vectors)``: columns are permutations. Of
-        equal values any may stand for another.
-      ascending: the values of each vector, ascending, of any dtype, ``(fan_in, vectors)``; ``fan_in <= LONGEST``.
+      ranks: number of the value at each position of a vector, int ``(fan_in, vectors)``; columns are permutations, and
+        equal values are interchangeable.
+      ascending: the values of each vector, ascending, of any dtype, ``(fan_in, vectors)``; ``fan_in <= MAX_FAN_IN``.
 
     Returns:
-      uint32 words, and the lags that they are to be decoded with.
+      uint32 words, and the lags that they are decoded with.
+
+    Raises:
+      ModuleNotFoundError: if constriction is not installed.
     """
     fan_in, vectors = ranks.shape
-    rest, left = ranks, np.full(vectors, fan_in)
-    rounds, heavy_values = [], _heavy_values(ascending)
-    for heavy in heavy_values:
-        taken = (rest >= heavy.first) & (rest < heavy.first + heavy.times)
-        taken &= _within(left, fan_in)
-        rounds.append((taken, left, heavy.times))
-        rest, left = _without(rest, taken, left), left - heavy.times
-    if heavy_values:
-        light = _light_ranks(heavy_values, fan_in, vectors)
-        to_light = np.empty_like(light)
-        np.put_along_axis(to_light, light, np.arange(fan_in, dtype=light.dtype)[:, None], axis=0)
-        rest = np.take_along_axis(to_light, rest, axis=0)
-    digits, sizes = _swaps(rest, left), _digit_sizes(left, fan_in)
+    rest, free = ranks, np.full(vectors, fan_in)
+    rounds, frequent_values = [], _frequent_values(ascending)
+    for frequent in frequent_values:
+        chosen = frequent.has(rest) & _within(free, fan_in)
+        rounds.append(Round(chosen, free, frequent.length))
+        rest, free = _without(rest, chosen, free), free - frequent.length
+    if frequent_values:
+        others = _other_ranks(frequent_values, fan_in, vectors)
+        number = np.empty_like(others)
+        np.put_along_axis(number, others, np.arange(fan_in, dtype=others.dtype)[:, None], axis=0)
+        rest = np.take_along_axis(number, rest, axis=0)
+    digits, sizes = to_digits(rest, free), digit_sizes(free, fan_in)
     coder, uniform, bernoulli = _coder()
     used = sizes >= 2
-    coder.encode_reverse(digits[used], uniform, sizes[used])
-    coded = {lags: [_bits(*of_round, lags) for of_round in rounds] for lags in _candidates(rounds)}
-    lags = min(coded, key=lambda lags: sum(_length(*bits) for bits in coded[lags]))
+    coder.encode_reverse(digits[used], uniform, sizes[used])  # a stack: what is decoded last is encoded first
+    coded = {lags: [predictions(current, lags) for current in rounds] for lags in candidate_lags(rounds)}
+    lags = min(coded, key=lambda lags: sum(code_length(*of_round) for of_round in coded[lags]))
     for bits, probabilities in reversed(coded[lags]):
         coder.encode_reverse(bits, bernoulli, probabilities)
     return np.asarray(coder.get_compressed(), np.uint32), lags
 
 
 def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`encode`: ranks int32 ``(fan_in, vectors)``, of equal values in any order.
+    """The inverse of :func:`encode`.
 
-    Words that no encoder wrote give some ranks, too; they still are a permutation of each vector.
+    Words that no encoder wrote decode to some permutation of each vector, too.
+
+    Returns:
+      Ranks, int32 ``(fan_in, vectors)``; those of equal values in any order.
 
     Raises:
+      ModuleNotFoundError: if constriction is not installed.
       ValueError: if the last word is zero, which no stream ends with.
     """
     fan_in, vectors = ascending.shape
     coder, uniform, bernoulli = _coder(words)
     ranks = np.empty((fan_in, vectors), np.int32)
-    places, left = _identities(fan_in, vectors), np.full(vectors, fan_in)
-    heavy_values = _heavy_values(ascending)
-    for heavy in heavy_values:
-        taken = np.zeros(ranks.shape, bool)
-        model = _BitModel(taken, left, heavy.times, lags)
-        for place in range(fan_in):
-            _, probabilities = model.next(place)
-            # What a damaged stream says beyond what is possible is put right, so that it gives some permutation.
+    positions, free = identities(fan_in, vectors), np.full(vectors, fan_in)
+    frequent_values = _frequent_values(ascending)
+    for frequent in frequent_values:
+        chosen = np.zeros(ranks.shape, bool)
+        model = BitModel(Round(chosen, free, frequent.length), lags)
+        for position in range(fan_in):
+            _, probabilities = model.predict(position)
+            # Bits that cannot be, in a damaged stream, are corrected, so that the result is a permutation.
             bits = (coder.decode(bernoulli, probabilities) == 1) & (probabilities > 0) | (probabilities == 1)
-            model.tell(bits)
-        at, vector = np.nonzero(taken)
-        ranks[places[at, vector], vector] = (heavy.first + np.cumsum(taken, axis=0) - 1)[at, vector]
-        places, left = _without(places, taken, left), left - heavy.times
-    sizes = _digit_sizes(left, fan_in)
+            model.update(bits)
+        row, vector = np.nonzero(chosen)
+        ranks[positions[row, vector], vector] = (frequent.first + np.cumsum(chosen, axis=0) - 1)[row, vector]
+        positions, free = _without(positions, chosen, free), free - frequent.length
+    sizes = digit_sizes(free, fan_in)
     digits, used = np.zeros(ranks.shape, np.int32), sizes >= 2
     digits[used] = coder.decode(uniform, sizes[used])
-    if not heavy_values:
-        return _swapped(digits, left)
-    light = np.take_along_axis(_light_ranks(heavy_values, fan_in, vectors), _swapped(digits, left), axis=0)
-    at, vector = np.nonzero(_within(left, fan_in))
-    ranks[places[at, vector], vector] = light[at, vector]
+    if not frequent_values:
+        return from_digits(digits, free)
+    others = np.take_along_axis(_other_ranks(frequent_values, fan_in, vectors), from_digits(digits, free), axis=0)
+    row, vector = np.nonzero(_within(free, fan_in))
+    ranks[positions[row, vector], vector] = others[row, vector]
     return ranks
 
 
 def entropy(ascending: np.ndarray) -> float:
-    """Bits that tell one arrangement from all others: the sum of log2(n! / (m_1! m_2! ...)), m_i of n values equal."""
+    """Bits that tell one order of the values from all others: the sum of log2(n! / (m_1! m_2! ...)).
+
+    Args:
+      ascending: the values of each vector, ascending, ``(fan_in, vectors)``; m_1, m_2, ... of n values are equal.
+    """
     fan_in, vectors = ascending.shape
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log2(np.arange(1, fan_in + 1)))])
     _, lengths = _runs(ascending)
@@ -97,79 +111,8 @@ def entropy(ascending: np.ndarray) -> float:
 
 
 def steps(ascending: np.ndarray) -> int:
-    """Turns that the loops of a decoder make, each about all vectors: what its time goes by."""
-    return len(ascending) * (1 + len(_heavy_values(ascending)))
-
-
-class _BitModel:
-    """How likely each free place of a vector has the heavy value of a round, given all places before it.
-
-    Where nothing but chance is at work, it is the number of values left over that of places left. Training leaves
-    patterns, which vectors share: weights of pixels that are never lit stay where they were, and those of neighbours
-    are alike. So the odds are multiplied by how much higher they have been, in all vectors, after the same bits at some
-    lags.
-
-    Args:
-      taken: bool ``(fan_in, vectors)``: whether the i-th free place has the value. It is filled in as they are told.
-      left: number of free places of each vector.
-      times: number of them that have the value; where it is 0, nothing is asked.
-      lags: how many places back to look.
-    """
-
-    def __init__(self, taken: np.ndarray, left: np.ndarray, times: np.ndarray, lags: Sequence[int]):
-        self._taken, self._left, self._ones, self._lags = taken, left, times.copy(), lags
-        self._asked = times > 0
-        self._counts, self._totals = np.zeros((2, 2 ** len(lags))), np.ones(2)
-
-    def next(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the vectors that have so many free places, and the probability of each."""
-        self._place = place
-        (self._vectors,) = np.nonzero(self._asked & (place < self._left))
-        self._context = np.zeros(len(self._vectors), np.int64)
-        for lag in self._lags:
-            self._context = 2 * self._context + (self._taken[place - lag, self._vectors] if lag <= place else 0)
-        ones = self._ones[self._vectors]
-        zeros = self._left[self._vectors] - place - ones
-        usual = 2 * self._totals / (self._totals[0] + self._totals[1])  # as if each context had been seen twice
-        for_one = ones * (self._counts[1, self._context] + usual[1]) * self._totals[0]
-        for_zero = zeros * (self._counts[0, self._context] + usual[0]) * self._totals[1]
-        return self._vectors, for_one / (for_one + for_zero)
-
-    def tell(self, bits: np.ndarray) -> None:
-        """Says which of these vectors have the value there."""
-        self._taken[self._place, self._vectors] = bits
-        self._ones[self._vectors] -= bits
-        for bit in (0, 1):
-            chosen = self._context[bits == bit]
-            self._counts[bit] += np.bincount(chosen, minlength=self._counts.shape[1])
-            self._totals[bit] += len(chosen)
-
-
-def _bits(taken: np.ndarray, left: np.ndarray, times: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The bits of a round, and their probabilities."""
-    model = _BitModel(np.zeros_like(taken), left, times, lags)
-    bits, probabilities = [], []
-    for place, row in enumerate(taken):
-        vectors, likely = model.next(place)
-        model.tell(row[vectors])
-        bits.append(row[vectors])
-        probabilities.append(likely)
-    return np.concatenate(bits).astype(np.int32), np.concatenate(probabilities)
-
-
-def _length(bits: np.ndarray, probabilities: np.ndarray) -> float:
-    return -float(np.sum(np.log2(np.where(bits == 1, probabilities, 1 - probabilities))))
-
-
-def _candidates(rounds: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[tuple[int, ...]]:
-    """Lags to try: none; the places just before; and those around the lag at which the first round is most alike."""
-    if not rounds:
-        return [()]
-    taken = rounds[0][0] - rounds[0][0].mean(axis=0)
-    far = range(4, min(len(taken), _FARTHEST))
-    alike = [np.vdot(taken[lag:], taken[:-lag]) for lag in far]
-    row = [far[int(np.argmax(alike))]] if alike else []
-    return [(), (1, 2), *((1, 2, lag - 1, lag, lag + 1) for lag in row)]
+    """Iterations of the decoder's loops, each over all vectors: what its time is proportional to."""
+    return len(ascending) * (1 + len(_frequent_values(ascending)))
 
 
 def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -181,83 +124,43 @@ def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, append=rows.size)
 
 
-def _heavy_values(ascending: np.ndarray) -> list[_Heavy]:
-    """The heavy values: the largest of each vector, the second of each, and so on."""
+def _frequent_values(ascending: np.ndarray) -> list[_Frequent]:
+    """The frequent values: the largest of each vector, the second largest of each, and so on."""
     fan_in, vectors = ascending.shape
     starts, lengths = _runs(ascending)
-    is_heavy = (lengths >= 2) & (lengths * HEAVY >= fan_in)
-    (vector, first), count = divmod(starts[is_heavy], fan_in), lengths[is_heavy]
+    is_frequent = (lengths >= 2) & (lengths * FREQUENT >= fan_in)
+    (vector, first), length = divmod(starts[is_frequent], fan_in), lengths[is_frequent]
     number = np.searchsorted(vector, vector, side="right") - 1 - np.arange(len(vector))
-    heavy_values = []
+    frequent_values = []
     for current in range(number.max(initial=-1) + 1):
-        heavy = _Heavy(np.zeros(vectors, np.int64), np.zeros(vectors, np.int64))
+        frequent = _Frequent(np.zeros(vectors, np.int64), np.zeros(vectors, np.int64))
         chosen = number == current
-        heavy.first[vector[chosen]], heavy.times[vector[chosen]] = first[chosen], count[chosen]
-        heavy_values.append(heavy)
-    return heavy_values
+        frequent.first[vector[chosen]], frequent.length[vector[chosen]] = first[chosen], length[chosen]
+        frequent_values.append(frequent)
+    return frequent_values
 
 
-def _light_ranks(heavy_values: list[_Heavy], fan_in: int, vectors: int) -> np.ndarray:
-    """The ranks of each vector's values that are not heavy, ascending, ahead of those that are."""
-    ranks, left = _identities(fan_in, vectors), np.full(vectors, fan_in)
-    for heavy in reversed(heavy_values):
-        taken = (ranks >= heavy.first) & (ranks < heavy.first + heavy.times)
-        ranks, left = _without(ranks, taken, left), left - heavy.times
+def _other_ranks(frequent_values: list[_Frequent], fan_in: int, vectors: int) -> np.ndarray:
+    """The ranks of each vector's values that are not frequent, ascending, before those that are."""
+    ranks, free = identities(fan_in, vectors), np.full(vectors, fan_in)
+    for frequent in reversed(frequent_values):
+        ranks, free = _without(ranks, frequent.has(ranks), free), free - frequent.length
     return ranks
 
 
-def _within(left: np.ndarray, fan_in: int) -> np.ndarray:
-    """True in the first ``left`` rows of each column."""
-    return np.arange(fan_in)[:, None] < left
+def _within(free: np.ndarray, fan_in: int) -> np.ndarray:
+    """True in the first ``free[j]`` rows of each column j."""
+    return np.arange(fan_in)[:, None] < free
 
 
-def _without(array: np.ndarray, taken: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Each column's entries that are not taken, moved to its beginning in their order."""
-    order = np.argsort(taken | ~_within(left, len(array)), axis=0, kind="stable")
+def _without(array: np.ndarray, chosen: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Moves the entries of each column that are not chosen to its beginning, in their order."""
+    order = np.argsort(chosen | ~_within(free, len(array)), axis=0, kind="stable")
     return np.take_along_axis(array, order, axis=0)
 
 
-def _digit_sizes(left: np.ndarray, fan_in: int) -> np.ndarray:
-    """How many values each digit of a permutation can have; below 2 there is none."""
-    return (left - np.arange(fan_in)[:, None]).astype(np.int32)
-
-
-def _swaps(ranks: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Digits of permutations: exchanging entry i with entry i + digit[i], in turn, makes them from 0, 1, 2, ..."""
-    entries, places, digits = _identities(*ranks.shape), _identities(*ranks.shape), np.zeros(ranks.shape, np.int32)
-    for row, columns in _unfinished(lengths):
-        found = places[ranks[row, columns], columns]
-        digits[row, columns] = found - row
-        displaced = entries[row, columns]
-        entries[found, columns], places[displaced, columns] = displaced, found
-    return digits
-
-
-def _swapped(digits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`_swaps`."""
-    entries = _identities(*digits.shape)
-    for row, columns in _unfinished(lengths):
-        chosen = row + digits[row, columns]
-        displaced = entries[row, columns]
-        entries[row, columns] = entries[chosen, columns]
-        entries[chosen, columns] = displaced
-    return entries
-
-
-def _identities(fan_in: int, vectors: int) -> np.ndarray:
-    return np.repeat(np.arange(fan_in, dtype=np.int32)[:, None], vectors, axis=1)
-
-
-def _unfinished(lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each row but a column's last, with the columns that have it."""
-    descending = np.argsort(-lengths, kind="stable")
-    ends = np.searchsorted(-lengths[descending], -np.arange(1, lengths.max(initial=1)))
-    for row, end in enumerate(ends):
-        yield row, descending[:end]
-
-
 def _coder(words: np.ndarray | None = None) -> tuple[Any, Any, Any]:
-    """A coder by asymmetric numeral systems, and its models of digits and of bits."""
+    """A coder with asymmetric numeral systems, and its models of digits and of bits."""
     try:
         import constriction
     except ModuleNotFoundError as error:

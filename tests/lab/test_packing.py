@@ -104,7 +104,7 @@ def test_what_cannot_be_unpacked_is_refused(run, tmp_path, capsys, monkeypatch):
     packing.pack(run, file)
     assert "max_bytes allows 1,000" in refuse(["unpack", str(file), str(out), "--max-bytes", "1000"], capsys)
     file.write_bytes(file.read_bytes()[:-1])
-    assert "its checksum does not match; get it anew" in refuse(["unpack", str(file), str(out)], capsys)
+    assert "its checksum does not match; download it again" in refuse(["unpack", str(file), str(out)], capsys)
     assert not out.exists()
 
 

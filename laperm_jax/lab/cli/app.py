@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
-from laperm_jax.codec._container import MAX_BYTES
+from laperm_jax.codec import MAX_BYTES
 from laperm_jax.lab.config import (
     DEFAULTS,
     ConfigError,

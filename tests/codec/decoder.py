@@ -71,35 +71,37 @@ class Odds:
         self.seen.setdefault(context, [0.0, 0.0])[bit] += 1
 
 
-def decode_places(stream, lags, columns):
-    """Ranks of each vector, from the columns' bit patterns."""
+def decode_permutations(stream, lags, columns):
+    """Ranks of each vector, from the bit patterns of the columns."""
     vectors = len(columns)
     free = [list(range(len(column))) for column in columns]
     ungiven = [list(range(len(column))) for column in columns]
     ranks = [[None] * len(column) for column in columns]
-    heavy = []
+    frequent = []
     for column in columns:
         times = {bits: column.count(bits) for bits in dict.fromkeys(column)}
-        heavy.append([(column.index(bits), t) for bits, t in times.items() if t >= 2 and 64 * t >= len(column)][::-1])
-    for turn in range(max(map(len, heavy), default=0)):
-        those = [j for j in range(vectors) if turn < len(heavy[j])]
+        frequent.append(
+            [(column.index(bits), t) for bits, t in times.items() if t >= 2 and 64 * t >= len(column)][::-1]
+        )
+    for turn in range(max(map(len, frequent), default=0)):
+        those = [j for j in range(vectors) if turn < len(frequent[j])]
         bits, odds = {j: [] for j in those}, Odds(lags)
         for i in range(max(len(free[j]) for j in those)):
             read = []
             for j in those:
                 if i < len(free[j]):
-                    ones = heavy[j][turn][1] - sum(bits[j])
+                    ones = frequent[j][turn][1] - sum(bits[j])
                     context = odds.context(bits[j])
                     bits[j].append(stream.bit(odds.p(ones, len(free[j]) - i - ones, context)))
                     read.append((context, bits[j][-1]))
             for context, bit in read:
                 odds.add(context, bit)
         for j in those:
-            first, times = heavy[j][turn]
-            given = [place for place, bit in zip(free[j], bits[j], strict=True) if bit]
-            for rank, place in enumerate(given, first):
-                ranks[j][place] = rank
-            free[j] = [place for place, bit in zip(free[j], bits[j], strict=True) if not bit]
+            first, times = frequent[j][turn]
+            given = [position for position, bit in zip(free[j], bits[j], strict=True) if bit]
+            for rank, position in enumerate(given, first):
+                ranks[j][position] = rank
+            free[j] = [position for position, bit in zip(free[j], bits[j], strict=True) if not bit]
             ungiven[j] = [rank for rank in ungiven[j] if not first <= rank < first + times]
     digits = [[] for _ in columns]
     for i in range(max(map(len, free), default=0)):
@@ -109,8 +111,8 @@ def decode_places(stream, lags, columns):
     for j in range(vectors):
         for i, digit in enumerate(digits[j]):
             ungiven[j][i], ungiven[j][i + digit] = ungiven[j][i + digit], ungiven[j][i]
-        for place, rank in zip(free[j], ungiven[j], strict=True):
-            ranks[j][place] = rank
+        for position, rank in zip(free[j], ungiven[j], strict=True):
+            ranks[j][position] = rank
     return ranks
 
 
@@ -121,21 +123,29 @@ def draw(recipe, shape, dtype):
         initializer = getattr(jax.nn.initializers, recipe["initializer"], None) or getattr(
             initializers, recipe["initializer"]
         )
-        initializer = initializer(*recipe["args"])
+        initializer = initializer(*(tuple(arg) if isinstance(arg, list) else arg for arg in recipe["args"]))
         if recipe["keep"] == 1:
             return initializer(key, drawn, dtype)
         first, second = jax.random.split(key)
-        return jnp.where(jax.random.bernoulli(second, recipe["keep"], drawn), initializer(first, drawn, dtype), 0)
+        weights = initializer(first, drawn, dtype)
+        if recipe.get("rescale"):
+            weights = weights * recipe["keep"] ** -0.5
+        return jnp.where(jax.random.bernoulli(second, recipe["keep"], drawn), weights, 0)
 
     key = jax.random.wrap_key_data(jnp.array(recipe["key"], jnp.uint32), impl=recipe["impl"])
     return np.asarray(jax.jit(values)(key)).reshape(shape)
 
 
-def decode(file):
-    """The arrays of a packed network, by path."""
+def read(file):
+    """The header of a packed network, and what comes after it."""
     assert file[:8] == b"\x93LAPERM\x01"
     (length,) = struct.unpack("<Q", file[40:48])
-    header, contents = json.loads(zlib.decompress(file[48 : 48 + length])), file[48 + length :]
+    return json.loads(zlib.decompress(file[48 : 48 + length])), file[48 + length :]
+
+
+def decode(file):
+    """The arrays of a packed network, by path."""
+    header, contents = read(file)
     weights = {}
     for tensor in header["tensors"]:
         first, contents = contents[: tensor["values_bytes"]], contents[tensor["values_bytes"] :]
@@ -154,7 +164,7 @@ def decode(file):
             drawn = draw(tensor["recipe"], shape, dtype).view(bits).transpose(turned)
             columns = drawn.reshape(rows, drawn.size // max(rows, 1)).T.tolist()
             columns = [sorted(column, key=lambda bits: order(bits, dtype.itemsize)) for column in columns]
-        ranks = decode_places(Stream(second), tensor["lags"], columns)
+        ranks = decode_permutations(Stream(second), tensor["lags"], columns)
         vectors = [[column[rank] for rank in of_vector] for column, of_vector in zip(columns, ranks, strict=True)]
         placed = np.array(vectors, bits).T.reshape([shape[axis] for axis in turned]).transpose(np.argsort(turned))
         weights[tensor["path"]] = placed.view(dtype) if placed.ndim else placed
