@@ -1,5 +1,7 @@
 """laperm pack and laperm unpack: a run's weights as a seed and permutations."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -51,10 +53,8 @@ def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
     config = with_settings(MLP, **settings, validation_size=180)
     digits = load("digits")
     if config.data.dataset == "mnist":
-        digits = with_settings(
-            digits,
-            train=with_settings(digits.train, images=np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]),
-        )
+        images = np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]
+        digits = dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=images))
     trainer = Trainer(config, digits)
     initial, recipes = to_numpy(trainer.initial_params), packing.recipes(config)
     assert recipes.keys() == trainer.axes.keys()

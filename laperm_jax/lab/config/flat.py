@@ -50,7 +50,7 @@ def with_settings(config: TrainConfig, **flat: Any) -> TrainConfig:
     Example:
       >>> from laperm_jax.lab.config import TrainConfig, with_settings
       >>> with_settings(TrainConfig(), keep=(0.5,)).sparsity
-      SparsityConfig(keep=(0.5,))
+      SparsityConfig(keep=(0.5,), keep_rescale=False)
     """
     if unknown := flat.keys() - settings(config).keys():
         raise TypeError(f"there is no setting {min(unknown)!r}; there are {', '.join(settings(config))}")

@@ -108,6 +108,8 @@ class SparsityConfig:
 
     keep: Shares = (1.0,)
     """Share of weights not set to zero: one number for all kernels, or one for each."""
+    keep_rescale: bool = False
+    """Multiply kept weights by 1 / sqrt(keep), so that the variance of a kernel does not change."""
 
 
 @dataclasses.dataclass(frozen=True)

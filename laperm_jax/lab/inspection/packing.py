@@ -1,22 +1,15 @@
 """Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
 
 import hashlib
+import re
 from pathlib import Path
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-from flax import nnx
-from jax.nn.initializers import Initializer
 
 from laperm_jax import codec, flax_fan_in
-from laperm_jax._paths import leaves_by_path
 from laperm_jax.initializers import Recipe
 from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, resolve
 from laperm_jax.lab.data import datasets
-from laperm_jax.lab.models import initialization, networks
+from laperm_jax.lab.models import networks
 from laperm_jax.lab.runs import run_folder, weights
-from laperm_jax.lab.training.selection import Tree, matching
 from laperm_jax.lab.training.trainer import split_seed
 
 _FILE_SHA256 = "sha256 of weights.safetensors"
@@ -94,7 +87,7 @@ def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
 
 
 def recipes(config: TrainConfig) -> dict[str, Recipe]:
-    """How the initial values of each kernel of a run are drawn, but of those left to the inner optimiser.
+    """How the initial values of each kernel of a run are drawn, except those left to the inner optimiser.
 
     Example:
       >>> from laperm_jax.lab.inspection import packing
@@ -105,36 +98,9 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
     """
     init_key, _, _ = split_seed(config.seed)
     config = resolve(config)
-
-    @jax.jit
-    def build(key: jax.Array) -> tuple[dict[int, tuple[jax.Array, jax.Array]], Tree]:
-        """The key data and the shape of each draw, by the kernel's number, and the kernels themselves, full of it."""
-        drawn: dict[int, tuple[jax.Array, jax.Array]] = {}
-
-        def numbered(number: int) -> Initializer:
-            def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-                drawn[number] = jax.random.key_data(key), jnp.array(shape)
-                return jnp.full(shape, number)
-
-            return init
-
-        model = networks.build(config, *datasets.shapes(config), numbered, nnx.Rngs(key))
-        return drawn, nnx.to_pure_dict(nnx.state(model, nnx.Param))
-
-    drawn, params = jax.device_get(build(init_key))
-    free = matching(params, config.sync.free, "--free")
-    kernels = {
-        path: leaf for path, leaf in leaves_by_path(params).items() if flax_fan_in(path, leaf) and path not in free
-    }
-    without_keys = initialization.kernel_recipes(config.model.init, config.sparsity.keep, len(drawn))
-    impl = str(jax.random.key_impl(init_key))
-
-    def recipe(kernel: Any) -> Recipe:
-        number = int(kernel.flat[0])
-        key, shape = (tuple(array.tolist()) for array in drawn[number])
-        return without_keys[number]._replace(key=key, impl=impl, shape=() if shape == kernel.shape else shape)
-
-    return {path: recipe(kernel) for path, kernel in kernels.items()}
+    found = networks.recipes(config, *datasets.shapes(config), init_key)
+    is_free = lambda path: any(re.search(pattern, path) for pattern in config.sync.free)
+    return {path: recipe for path, recipe in found.items() if not is_free(path)}
 
 
 def _check_new(path: Path) -> None:

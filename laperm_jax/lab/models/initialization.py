@@ -1,7 +1,12 @@
 """Initial kernels from words: ``he_uniform``, ``normal:0.05``, ``levels:2:0.05``, and the shares of weights kept."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn.initializers import Initializer
 
 from laperm_jax.initializers import FAN_IN_SCALED, Recipe
 from laperm_jax.lab.config import ConfigError
@@ -96,6 +101,31 @@ def kernel_recipes(text: str, keep: Sequence[float], kernels: int, *, rescale: b
     if len(keep) == 1 and not text.startswith("shared:"):
         shares[0] = max(shares[0], _FIRST_LAYER_KEEP)
     return [parse(text)._replace(keep=share, rescale=rescale and share < 1) for share in shares]
+
+
+class Draw(NamedTuple):
+    """How Flax draws a kernel: a recipe, the data of the PRNG key, and the shape that the initializer is given."""
+
+    recipe: Recipe
+    key_data: jax.Array
+    shape: tuple[int, ...]
+
+
+def recording(recipe: Recipe) -> Initializer:
+    """Makes an initializer of zeros, whose kernels carry their :class:`Draw` as the metadata ``draw``."""
+
+    def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Any:
+        draw = Draw(recipe, jax.random.key_data(key), tuple(shape))
+        return nnx.VariableMetadata(jnp.zeros(shape, dtype, out_sharding=out_sharding), metadata={"draw": draw})
+
+    return init
+
+
+def recorded_draws(model: nnx.Module) -> dict[str, tuple[Draw, tuple[int, ...]]]:
+    """Path of each kernel of a network that was built with :func:`recording`, to its draw and its own shape."""
+    parameters = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    metadata = {"/".join(map(str, path)): (parameter.get_metadata(), parameter.shape) for path, parameter in parameters}
+    return {path: (fields["draw"], shape) for path, (fields, shape) in metadata.items() if "draw" in fields}
 
 
 def _usage() -> str:

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jax.nn.initializers import Initializer, zeros
 
+from laperm_jax.initializers import Recipe
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models import classifiers, initialization
 from laperm_jax.lab.models.approximation import Approximator
@@ -54,10 +55,35 @@ def maker(config: TrainConfig, input_shape: Shape, outputs: int) -> Callable[[ja
     Raises:
       ConfigError: as :func:`build`, and for settings of initial weights that do not fit the network.
     """
-    recipes = initialization.kernel_recipes(
-        config.model.init, config.sparsity.keep, _count_kernels(config, input_shape, outputs)
-    )
+    recipes = _kernel_recipes(config, input_shape, outputs)
     return lambda key: build(config, input_shape, outputs, lambda number: recipes[number].make(), nnx.Rngs(key))
+
+
+def recipes(config: TrainConfig, input_shape: Shape, outputs: int, key: jax.Array) -> dict[str, Recipe]:
+    """How each kernel of the network that :func:`maker` makes from a PRNG key is drawn: recipes by path.
+
+    Raises:
+      ConfigError: as :func:`maker`.
+    """
+    without_keys = _kernel_recipes(config, input_shape, outputs)
+    found: dict[str, Recipe] = {}
+
+    @jax.jit  # in which nothing but the keys is computed
+    def keys(key: jax.Array) -> dict[str, jax.Array]:
+        recording = lambda number: initialization.recording(without_keys[number])
+        draws = initialization.recorded_draws(build(config, input_shape, outputs, recording, nnx.Rngs(key)))
+        for path, (draw, shape) in draws.items():
+            found[path] = draw.recipe._replace(shape=() if draw.shape == shape else draw.shape)
+        return {path: draw.key_data for path, (draw, _) in draws.items()}
+
+    data, impl = jax.device_get(keys(key)), str(jax.random.key_impl(key))
+    return {path: recipe._replace(key=tuple(data[path].tolist()), impl=impl) for path, recipe in found.items()}
+
+
+def _kernel_recipes(config: TrainConfig, input_shape: Shape, outputs: int) -> list[Recipe]:
+    number = _count_kernels(config, input_shape, outputs)
+    keep, rescale = config.sparsity.keep, config.sparsity.keep_rescale
+    return initialization.kernel_recipes(config.model.init, keep, number, rescale=rescale)
 
 
 def _count_kernels(config: TrainConfig, input_shape: Shape, outputs: int) -> int:
