@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.tree_util import GetAttrKey, keystr, tree_leaves_with_path
 
@@ -71,6 +72,28 @@ def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = N
 def map_by_path(function: Callable[[str, Any], Any], tree: optax.Params) -> Any:
     """Like ``jax.tree.map``, for a function of ``(path, leaf)``."""
     return jax.tree.unflatten(jax.tree.structure(tree), [function(path, leaf) for path, leaf in leaves_with_path(tree)])
+
+
+def is_array(leaf: Any) -> bool:
+    """Tells whether a leaf is an array, the shape and dtype of one, or a Python number."""
+    return hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
+
+
+def leaf_dtype(path: str, leaf: Any) -> Any:
+    """Returns the dtype of a leaf.
+
+    Raises:
+      TypeError: naming the leaf, if it is not a number or an array of numbers.
+    """
+    try:
+        if is_array(leaf):
+            return jnp.result_type(leaf)
+    except TypeError:  # arrays of strings, objects
+        pass
+    raise TypeError(
+        f"{path} is not an array of numbers but {leaf!r}: pass arrays only (of an Equinox module "
+        "eqx.filter(module, eqx.is_inexact_array))"
+    )
 
 
 def as_rule(rule: Rule[T] | Mapping[str, T]) -> Rule[T]:

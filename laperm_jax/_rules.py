@@ -1,19 +1,21 @@
-"""What is one weight vector: rules that give, for each parameter, the axes that one vector runs along.
+"""Fan-in rules: which axes form a weight vector.
 
 A weight vector is all incoming weights of one output unit (Qiu & Suda, 2020): a column of a dense kernel ``(in, out)``,
 one filter of a convolution kernel ``(height, width, in, out)``. A fan-in rule takes the path of a leaf and the leaf and
 returns the axes that make up one vector, ``(0,)`` and ``(0, 1, 2)`` in these examples, or ``None`` to leave the leaf to
-the inner optimiser.
+the inner optimizer.
 """
 
+import operator
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from laperm_jax._paths import Rule, as_rule, check_paths, leaves_by_path
+from laperm_jax._paths import Rule, as_rule, check_paths, leaf_dtype, leaves_by_path
 from laperm_jax.sync._vectors import Axes, canonical_axes
 
 FanInRule = Rule[Axes]
@@ -62,17 +64,31 @@ def all_fan_in(path: str, leaf: jax.typing.ArrayLike) -> Axes | None:
 
 
 def flax_fan_in(path: str, leaf: jax.typing.ArrayLike, *, stacked: int = 0) -> Axes | None:
-    """Goes by Flax's names, in NNX and in Linen: leaves called ``kernel``, and those of attention in their own way.
+    """Treats Flax's kernels, in Linen and NNX, by their names.
 
-    A kernel's vectors run along all axes but the last. In attention, the kernels of ``query``, ``key`` and ``value``
-    are ``(in, heads, head size)`` and a vector runs along ``in``; that of ``out`` is ``(heads, head size, out)`` and a
-    vector runs along the first two. Biases, embeddings and normalisation layers are left alone.
+    A leaf called ``kernel`` is treated: one vector runs along all axes but the last. Two layers have vectors of their
+    own: in attention, the kernels of ``query``, ``key`` and ``value`` are ``(in, heads, head size)`` and a vector runs
+    along ``in``; in a module with Linen's own name ``ConvLocal_0`` it runs along the last axis but one. Biases,
+    embeddings and normalization layers are left to the inner optimizer.
+
+    A name cannot tell these kernels from others. For NNX use :func:`laperm_jax.nnx_fan_in`, which reads the modules.
+    For Linen put patterns of your own first: ``path_fan_in({r"heads/kernel$": (0,), "": flax_fan_in})``.
+
+    ==========================================  ==================================  =============
+    layer                                       kernel                              axes
+    ==========================================  ==================================  =============
+    ``DenseGeneral`` with several output axes   ``(in, heads, size)``               ``(0,)``
+    ``DenseGeneral`` with ``batch_dims=(0,)``   ``(batch, in, out)``                ``(1,)``
+    ``Einsum("nta,hab->nthb")``                 ``(heads, in, out)``                ``(1,)``
+    ``ConvLocal`` under another name            ``(height, width, fan-in, out)``    ``(2,)``
+    ``ConvTranspose(transpose_kernel=True)``    ``(height, width, out, in)``        ``(0, 1, 3)``
+    layers stacked by ``nn.scan``, ``nn.vmap``  ``(layers, in, out)``               ``stacked=1``
+    ==========================================  ==================================  =============
 
     Args:
       path: path of the leaf, as in ``"block/attention/query/kernel"``.
       leaf: the parameter.
-      stacked: number of leading axes that number layers, as ``nnx.vmap`` and ``nn.scan`` make them; they are no part of
-        any vector.
+      stacked: number of leading axes that number layers; they are part of no vector.
 
     Returns:
       The axes of one weight vector, or ``None``.
@@ -93,60 +109,84 @@ def flax_fan_in(path: str, leaf: jax.typing.ArrayLike, *, stacked: int = 0) -> A
     ndim = jnp.ndim(leaf) - stacked
     if name != "kernel" or ndim < 2:
         return None
-    attention_input = module in ("query", "key", "value") and ndim == 3
-    fan_in = 1 if attention_input else ndim - 1
-    return tuple(range(stacked, stacked + fan_in))
+    if module in ("query", "key", "value") and ndim == 3:
+        return (stacked,)
+    if re.fullmatch(r"ConvLocal_\d+", module):
+        return (stacked + ndim - 2,)
+    return tuple(range(stacked, stacked + ndim - 1))
 
 
-def path_fan_in(patterns: Mapping[str, Axes | None]) -> FanInRule:
-    """Makes a rule from regular expressions: the first that matches a leaf's path decides, and no match is ``None``.
+def path_fan_in(patterns: Mapping[str, Axes | FanInRule | None]) -> FanInRule:
+    r"""Makes a rule from regular expressions: the first that matches a leaf's path decides, and no match is ``None``.
 
     Args:
-      patterns: regular expression, searched for anywhere in the path (``re.search``), to the axes of one vector, or to
-        ``None``.
+      patterns: regular expression, searched for anywhere in the path (``re.search``), to the axes of one vector, to a
+        rule that decides, or to ``None``.
 
     Returns:
       A fan-in rule.
 
     Raises:
-      re.error: where a pattern is no regular expression.
+      re.error: if a pattern is no regular expression.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from laperm_jax import path_fan_in
+      >>> from laperm_jax import matrix_fan_in, path_fan_in
       >>> rule = path_fan_in({r"^head/": None, r"/embedding$": (1,), r"kernel$": (0,)})
       >>> kernel = jnp.zeros((4, 3))
       >>> rule("head/kernel", kernel), rule("token/embedding", kernel), rule("mlp/up/kernel", kernel)
       (None, (1,), (0,))
+      >>> haiku = path_fan_in({r"conv\d_d_transpose.*/w$": (0, 1, 3), r"/(w|w_i|w_h)$": matrix_fan_in})
+      >>> haiku("mlp/~/linear_0/w", kernel)
+      (0,)
     """
     compiled = [(re.compile(pattern), axes) for pattern, axes in patterns.items()]
 
     def rule(path: str, leaf: jax.typing.ArrayLike) -> Axes | None:
-        del leaf
-        return next((axes for pattern, axes in compiled if pattern.search(path)), None)
+        axes = next((axes for pattern, axes in compiled if pattern.search(path)), None)
+        return axes(path, leaf) if callable(axes) else axes
 
+    rule.__name__ = rule.__qualname__ = "path_fan_in"
     return rule
 
 
 def vector_axes(rule: FanInRule | Mapping[str, Axes], params: optax.Params) -> dict[str, Axes]:
-    """Maps the path of every leaf that ``rule`` treats to the axes of its vectors; integer and bool leaves are none.
+    """Maps the path of every leaf that ``rule`` treats to the axes of its vectors.
+
+    Integer and bool leaves are left alone, and the rule is not asked about them.
 
     Raises:
-      TypeError: for a complex leaf that the rule treats.
+      TypeError: for a complex leaf that the rule treats, for axes that are no tuple of ints, for a leaf that is no
+        array.
       ValueError: for axes that do not fit their leaf, and for a dict that names an unknown path.
     """
     check_paths(rule, params, "fan_in_axes")
+    if on_tree := getattr(rule, "on_tree", None):  # a rule that looks at more of the tree than a leaf
+        rule = on_tree(params)
     rule = as_rule(rule)
     treated = {}
     for path, leaf in leaves_by_path(params).items():
-        dtype = jnp.result_type(leaf)
-        axes = rule(path, leaf)
-        if axes is None or not jnp.issubdtype(dtype, jnp.inexact):
+        dtype = leaf_dtype(path, leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact) or (axes := rule(path, leaf)) is None:
             continue
         if jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(f"{path} is {dtype}: complex numbers have no order; let fan_in_axes give None for it")
-        try:
-            treated[path] = canonical_axes(axes, jnp.ndim(leaf))
-        except ValueError as error:
-            raise ValueError(f"fan_in_axes of {path}: {error}") from None
+        treated[path] = _checked_axes(path, leaf, axes)
     return treated
+
+
+def _checked_axes(path: str, leaf: jax.typing.ArrayLike, axes: Any) -> Axes:
+    try:
+        if any(isinstance(axis, bool) for axis in axes):
+            raise TypeError
+        return canonical_axes(tuple(operator.index(axis) for axis in axes), jnp.ndim(leaf))
+    except TypeError:
+        raise TypeError(
+            f"fan_in_axes of {path}: {axes!r} is not a tuple of ints; give the axes of one weight vector, as in (0,), "
+            "or None to leave it to the inner optimizer"
+        ) from None
+    except ValueError as error:
+        raise ValueError(
+            f"fan_in_axes of {path}: {error}; its shape is {jnp.shape(leaf)}: name each axis of one weight vector "
+            "once, or give None to leave it to the inner optimizer"
+        ) from None

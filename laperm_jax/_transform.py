@@ -12,6 +12,7 @@ from laperm_jax._paths import leaves_by_path, map_by_path, names
 from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw, draw_functions
 from laperm_jax._reset import ResetRule
 from laperm_jax._reset import reset_values as resolve_reset_values
+from laperm_jax._rule_warnings import warn_about_rule
 from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax._schedules import SyncSchedule, every, is_sync
 from laperm_jax._state import LaPermState, initial_values, merged_initial_values, sorted_copy
@@ -225,6 +226,7 @@ def laperm(
         return {path: axes[path] for path in axes if path not in resets}, resets
 
     def init(params: optax.Params) -> LaPermState:
+        warn_about_rule(fan_in_rule, params)
         axes, _ = plan(params)
         if redraw:
             check_redraw(redraw, {path: leaf for path, leaf in leaves_by_path(params).items() if path in axes})

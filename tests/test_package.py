@@ -8,6 +8,7 @@ import laperm_jax
 
 PUBLIC = {
     *("laperm", "LaPerm", "LaPermState", "sort_vectors", "reconnect", "matrix_fan_in", "all_fan_in", "flax_fan_in"),
+    *("equinox_fan_in", "nnx_fan_in", "tabulate"),
     *("path_fan_in", "norm_reset", "every", "at_steps", "growing", "shrinking", "with_learning_rate", "initializers"),
 }
 

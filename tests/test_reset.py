@@ -1,6 +1,8 @@
-"""norm_reset and how reset rules are resolved."""
+"""norm_reset and reset_values."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -31,16 +33,33 @@ def test_norm_reset_finds_every_normalisation_layer():
 
 def test_norm_reset_of_a_bare_layer_and_of_none():
     assert norm_reset({"scale": jnp.ones(3), "bias": jnp.ones(3)}) == {"scale": 1.0, "bias": 0.0}
+    assert norm_reset({"scale": jnp.ones(3), "offset": jnp.ones(3)}) == {"scale": 1.0, "offset": 0.0}
     assert norm_reset({"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}) == {}
     assert norm_reset({}) == {}
 
 
-def test_resolving():
-    params = {"norm": {"scale": jnp.ones(3)}, "steps": jnp.array(0)}
-    assert reset_values(None, params) == {}
-    assert reset_values({"norm/scale": 2.0}, params) == {"norm/scale": 2.0}
-    assert reset_values(lambda path, leaf: 0.5 if path.endswith("scale") else None, params) == {"norm/scale": 0.5}
-    with pytest.raises(ValueError, match="reset_values names norm/bias"):
-        reset_values({"norm/bias": 0.0}, params)
-    with pytest.raises(TypeError, match="steps is int32"):
-        reset_values({"steps": 0.0}, params)
+PARAMS = {"norm": {"scale": jnp.ones(3)}, "steps": jnp.array(0), "number": 1.0}
+
+
+def test_reset_values():
+    assert reset_values(None, PARAMS) == {}
+    assert reset_values({"norm/scale": 2.0, "number": 1}, PARAMS) == {"norm/scale": 2.0, "number": 1}
+    assert reset_values(lambda path, leaf: 0.5 if path.endswith("scale") else None, PARAMS) == {"norm/scale": 0.5}
+    assert reset_values({"norm/scale": np.float32(2)}, PARAMS) == {"norm/scale": 2}
+
+
+def test_reset_values_refuses_an_unknown_path():
+    with pytest.raises(ValueError, match="reset_values names norm/bias; the parameters are"):
+        reset_values({"norm/bias": 0.0}, PARAMS)
+
+
+@pytest.mark.parametrize("leaf", [jnp.array(0), True, jnp.ones(3, jnp.complex64), jax.nn.relu])
+def test_reset_values_refuses_a_leaf_that_is_not_floating_point(leaf):
+    with pytest.raises(TypeError, match=r"steps is .*(let reset_values give None|pass arrays only)"):
+        reset_values({"steps": 0.0}, {"steps": leaf})
+
+
+@pytest.mark.parametrize("value", ["1", 1j, [1.0], np.ones(3), np.ones(3, complex)])
+def test_reset_values_refuses_a_value_that_is_not_a_number(value):
+    with pytest.raises(TypeError, match=r"reset_values of norm/scale: .* is not a number; give a float"):
+        reset_values({"norm/scale": value}, PARAMS)
