@@ -8,29 +8,23 @@ import pytest
 
 from laperm_jax import all_fan_in, equinox_fan_in, laperm, matrix_fan_in, norm_reset, path_fan_in
 from laperm_jax._rules import vector_axes
+from tests.gradients import fan_in_of, inputs
 
 eqx = pytest.importorskip("equinox")
 KEY = jax.random.key(0)
 
 
 def fan_in_by_gradient(module, unit, name="weight"):
-    """The axes of the weight along which lie the entries with a gradient of ``unit(module)``, one unit's outputs."""
+    """The axes along which the weight has a gradient of ``unit(module)``, the outputs of one unit."""
     params, static = eqx.partition(filled(module), eqx.is_inexact_array)
     loss = lambda params: jnp.square(unit(eqx.combine(params, static))).sum()
     gradient = getattr(jax.jit(jax.grad(loss))(params), name)
-    entries = np.argwhere(gradient)
-    axes = tuple(axis for axis in range(gradient.ndim) if len(set(entries[:, axis])) > 1)
-    assert len(entries) == np.prod([gradient.shape[axis] for axis in axes])  # whole axes
-    return axes
+    return fan_in_of(gradient)
 
 
 def filled(module):
     """Gives an abstract module values."""
     return jax.tree.map(lambda leaf: inputs(*leaf.shape) if hasattr(leaf, "shape") else leaf, module)
-
-
-def inputs(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def make(layer, *args, **kwargs):

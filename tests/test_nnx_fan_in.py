@@ -9,19 +9,17 @@ from flax import nnx
 
 from laperm_jax import laperm, nnx_fan_in
 from laperm_jax._paths import leaves_by_path
+from tests.gradients import fan_in_of, inputs
 
 last, last_two, first_and_last = (lambda y: y[..., 0]), (lambda y: y[..., 0, 0]), (lambda y: y[0, ..., 0])
 
 
 def fan_in_by_gradient(layer, unit, name="kernel"):
-    """The axes of the kernel along which lie the entries with a gradient of ``unit(layer)``, one unit's outputs."""
+    """The axes along which the kernel has a gradient of ``unit(layer)``, the outputs of one unit."""
     graph, kernel, rest = nnx.split(filled(layer), lambda path, _: path[-1] == name, ...)
     loss = lambda kernel, rest: jnp.square(unit(nnx.merge(graph, kernel, rest, copy=True))).sum()
     (gradient,) = jax.tree.leaves(jax.jit(jax.grad(loss))(kernel, rest))
-    entries = np.argwhere(gradient)
-    axes = tuple(axis for axis in range(gradient.ndim) if len(set(entries[:, axis])) > 1)
-    assert len(entries) == np.prod([gradient.shape[axis] for axis in axes])  # whole axes
-    return axes
+    return fan_in_of(gradient)
 
 
 def filled(layer):
@@ -32,10 +30,6 @@ def filled(layer):
 
 def abstract(make):
     return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-
-
-def inputs(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 LAYERS = {  # layer, shape of its inputs, one unit's outputs
