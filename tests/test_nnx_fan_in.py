@@ -1,5 +1,7 @@
 """nnx_fan_in, compared with gradients: the kernel entries that one output unit depends on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +13,18 @@ from laperm_jax import laperm, nnx_fan_in
 from laperm_jax._paths import leaves_by_path
 from tests.gradients import fan_in_of, inputs
 
-last, last_two, first_and_last = (lambda y: y[..., 0]), (lambda y: y[..., 0, 0]), (lambda y: y[0, ..., 0])
+
+def stacked(make, axis, layers=7):
+    return lambda rngs: nnx.vmap(make, in_axes=0, out_axes=axis)(rngs.split(layers))
 
 
-def fan_in_by_gradient(layer, unit, name="kernel"):
-    """The axes along which the kernel has a gradient of ``unit(layer)``, the outputs of one unit."""
-    graph, kernel, rest = nnx.split(filled(layer), lambda path, _: path[-1] == name, ...)
-    loss = lambda kernel, rest: jnp.square(unit(nnx.merge(graph, kernel, rest, copy=True))).sum()
-    (gradient,) = jax.tree.leaves(jax.jit(jax.grad(loss))(kernel, rest))
-    return fan_in_of(gradient)
+def of_one_layer(unit, axis):
+    """The outputs of a unit of the first of stacked layers."""
+    return lambda stack: nnx.vmap(unit, in_axes=axis)(stack)[0]
+
+
+def abstract(make):
+    return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
 
 
 def filled(layer):
@@ -28,104 +33,125 @@ def filled(layer):
     return nnx.merge(graph, jax.tree.map(lambda leaf: inputs(*leaf.shape), state))
 
 
-def abstract(make):
-    return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-
-
-LAYERS = {  # layer, shape of its inputs, one unit's outputs
-    "Linear": (lambda rngs: nnx.Linear(3, 4, rngs=rngs), (5, 3), last),
-    "Linear without bias": (lambda rngs: nnx.Linear(3, 4, use_bias=False, rngs=rngs), (5, 3), last),
-    "LinearGeneral": (lambda rngs: nnx.LinearGeneral(3, 4, rngs=rngs), (5, 3), last),
-    "two output axes": (lambda rngs: nnx.LinearGeneral(3, (2, 4), rngs=rngs), (5, 3), last_two),
-    "two input axes": (lambda rngs: nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=rngs), (5, 2, 3), last),
-    "two of each": (lambda rngs: nnx.LinearGeneral((2, 3), (4, 5), axis=(1, 2), rngs=rngs), (6, 2, 3), last_two),
-    "batch_axis": (lambda rngs: nnx.LinearGeneral(3, 4, batch_axis={0: 2}, rngs=rngs), (2, 5, 3), first_and_last),
+X = inputs(5, 3)
+IMAGES = inputs(2, 6, 6, 2)
+LAYERS = {  # how to make a layer, the outputs of one of its units
+    "Linear": (lambda rngs: nnx.Linear(3, 4, rngs=rngs), lambda layer: layer(X)[:, 0]),
+    "Linear without bias": (
+        lambda rngs: nnx.Linear(3, 4, use_bias=False, rngs=rngs),
+        lambda layer: layer(X)[:, 0],
+    ),
+    "LinearGeneral": (lambda rngs: nnx.LinearGeneral(3, 4, rngs=rngs), lambda layer: layer(X)[:, 0]),
+    "two output axes": (lambda rngs: nnx.LinearGeneral(3, (2, 4), rngs=rngs), lambda layer: layer(X)[:, 0, 0]),
+    "two input axes": (
+        lambda rngs: nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=rngs),
+        lambda layer: layer(inputs(5, 2, 3))[:, 0],
+    ),
+    "two of each": (
+        lambda rngs: nnx.LinearGeneral((2, 3), (4, 5), axis=(1, 2), rngs=rngs),
+        lambda layer: layer(inputs(6, 2, 3))[:, 0, 0],
+    ),
+    "batch_axis": (
+        lambda rngs: nnx.LinearGeneral(3, 4, batch_axis={0: 2}, rngs=rngs),
+        lambda layer: layer(inputs(2, 5, 3))[0, :, 0],
+    ),
     "batch_axis and two output axes": (
         lambda rngs: nnx.LinearGeneral(3, (4, 5), batch_axis={0: 2}, rngs=rngs),
-        (2, 5, 3),
-        lambda y: y[0, ..., 0, 0],
+        lambda layer: layer(inputs(2, 5, 3))[0, :, 0, 0],
     ),
-    "Einsum to heads": (lambda rngs: nnx.Einsum("nta,hab->nthb", (2, 3, 4), rngs=rngs), (5, 6, 3), last_two),
-    "Einsum from heads": (lambda rngs: nnx.Einsum("nthb,hbc->ntc", (2, 3, 4), rngs=rngs), (5, 6, 2, 3), last),
-    "Einsum transposed": (lambda rngs: nnx.Einsum("na, ba -> nb", (4, 3), rngs=rngs), (5, 3), last),
-    "Einsum with an ellipsis": (lambda rngs: nnx.Einsum("...a,ab->...b", (3, 4), (4,), rngs=rngs), (5, 6, 3), last),
+    "Einsum to heads": (
+        lambda rngs: nnx.Einsum("nta,hab->nthb", (2, 3, 4), rngs=rngs),
+        lambda layer: layer(inputs(5, 6, 3))[..., 0, 0],
+    ),
+    "Einsum from heads": (
+        lambda rngs: nnx.Einsum("nthb,hbc->ntc", (2, 3, 4), rngs=rngs),
+        lambda layer: layer(inputs(5, 6, 2, 3))[..., 0],
+    ),
+    "Einsum transposed": (
+        lambda rngs: nnx.Einsum("na, ba -> nb", (4, 3), rngs=rngs),
+        lambda layer: layer(X)[:, 0],
+    ),
+    "Einsum with an ellipsis": (
+        lambda rngs: nnx.Einsum("...a,ab->...b", (3, 4), (4,), rngs=rngs),
+        lambda layer: layer(X)[:, 0],
+    ),
     "Einsum with an ellipsis in the kernel": (
         lambda rngs: nnx.Einsum("n...a,...ab->n...b", (2, 3, 4), rngs=rngs),
-        (5, 2, 3),
-        lambda y: y[:, 0, 0],
+        lambda layer: layer(inputs(5, 2, 3))[:, 0, 0],
     ),
-    "Conv in 1-D": (lambda rngs: nnx.Conv(2, 4, 3, rngs=rngs), (5, 6, 2), last),
-    "Conv in 2-D": (lambda rngs: nnx.Conv(2, 4, (3, 2), strides=2, rngs=rngs), (5, 6, 6, 2), last),
-    "Conv in 3-D": (lambda rngs: nnx.Conv(2, 4, (3, 2, 2), rngs=rngs), (2, 4, 4, 4, 2), last),
-    "Conv with groups": (lambda rngs: nnx.Conv(4, 6, (3, 2), feature_group_count=2, rngs=rngs), (2, 6, 6, 4), last),
-    "ConvTranspose": (lambda rngs: nnx.ConvTranspose(2, 4, (3, 2), rngs=rngs), (5, 6, 6, 2), last),
-    "ConvTranspose with strides": (lambda rngs: nnx.ConvTranspose(2, 4, 3, strides=2, rngs=rngs), (5, 6, 2), last),
+    "Conv in 1-D": (lambda rngs: nnx.Conv(2, 4, 3, rngs=rngs), lambda layer: layer(inputs(5, 6, 2))[..., 0]),
+    "Conv in 2-D": (lambda rngs: nnx.Conv(2, 4, (3, 2), strides=2, rngs=rngs), lambda layer: layer(IMAGES)[..., 0]),
+    "Conv in 3-D": (
+        lambda rngs: nnx.Conv(2, 4, (3, 2, 2), rngs=rngs),
+        lambda layer: layer(inputs(2, 4, 4, 4, 2))[..., 0],
+    ),
+    "Conv with groups": (
+        lambda rngs: nnx.Conv(4, 6, (3, 2), feature_group_count=2, rngs=rngs),
+        lambda layer: layer(inputs(2, 6, 6, 4))[..., 0],
+    ),
+    "ConvTranspose": (lambda rngs: nnx.ConvTranspose(2, 4, (3, 2), rngs=rngs), lambda layer: layer(IMAGES)[..., 0]),
+    "ConvTranspose with strides": (
+        lambda rngs: nnx.ConvTranspose(2, 4, 3, strides=2, rngs=rngs),
+        lambda layer: layer(inputs(5, 6, 2))[..., 0],
+    ),
     "ConvTranspose with transpose_kernel": (
         lambda rngs: nnx.ConvTranspose(2, 4, (3, 2), transpose_kernel=True, rngs=rngs),
-        (5, 6, 6, 2),
-        last,
+        lambda layer: layer(IMAGES)[..., 0],
     ),
-    "LoRALinear": (lambda rngs: nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs), (5, 3), last),
-    "RNN's SimpleCell": (lambda rngs: nnx.SimpleCell(3, 4, rngs=rngs).dense_i, (5, 3), last),
-    "GRUCell": (lambda rngs: nnx.GRUCell(3, 4, rngs=rngs).dense_h, (5, 4), last),
-    "LSTMCell": (lambda rngs: nnx.OptimizedLSTMCell(3, 4, rngs=rngs).dense_h, (5, 4), last),
+    "LoRALinear": (lambda rngs: nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs), lambda layer: layer(X)[:, 0]),
+    "scan": (
+        lambda rngs: nnx.scan(lambda rngs: nnx.Linear(3, 3, rngs=rngs), in_axes=0, out_axes=0)(rngs.split(7)),
+        of_one_layer(lambda layer: layer(X)[:, 0], 0),
+    ),
+    "vmap of vmap": (
+        stacked(stacked(lambda rngs: nnx.Linear(3, 4, rngs=rngs), 0), 0),
+        of_one_layer(of_one_layer(lambda layer: layer(X)[:, 0], 0), 0),
+    ),
 }
-X = inputs(5, 3)
+for axis in (0, 1, -1):
+    for name in ("two output axes", "batch_axis", "Einsum to heads", "Conv with groups"):
+        make, unit = LAYERS[name]
+        LAYERS[f"{name}, stacked along {axis}"] = stacked(make, axis), of_one_layer(unit, axis)
+LORA = {  # and the kernel
+    "LoRA": ((lambda rngs: nnx.LoRA(3, 2, 5, rngs=rngs)), lambda lora: (X @ lora.lora_a)[:, 0], "lora_a"),
+    "LoRA, b": ((lambda rngs: nnx.LoRA(3, 2, 5, rngs=rngs)), lambda lora: (X[:, :2] @ lora.lora_b)[:, 0], "lora_b"),
+}
+for axis in (0, 1, -1):
+    for name, (make, unit, kernel) in list(LORA.items())[:2]:
+        LORA[f"{name}, stacked along {axis}"] = stacked(make, axis), of_one_layer(unit, axis), kernel
+ATTENTION = {
+    name: (
+        lambda rngs: nnx.MultiHeadAttention(2, 6, qkv_features=8, decode=False, rngs=rngs),
+        lambda layer, name=name: getattr(layer, name)(inputs(5, 6))[:, 0, 0],
+        f"{name}/kernel",
+    )
+    for name in ("query", "key", "value")
+}
+ATTENTION["out"] = ATTENTION["key"][0], lambda layer: layer.out(inputs(5, 2, 4))[:, 0], "out/kernel"
+ALL = {name: (make, unit, "kernel") for name, (make, unit) in LAYERS.items()} | LORA | ATTENTION
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@functools.cache
+def layers_and_gradients():
+    """Each layer, and the gradient of one unit's outputs by its kernel: one program for all."""
+    layers = nnx.eval_shape(lambda: {name: make(nnx.Rngs(0)) for name, (make, _, _) in ALL.items()})
+    graphs, kernels, rests = {}, {}, {}
+    for name, (_, _, kernel) in ALL.items():
+        is_kernel = lambda path, _, kernel=kernel: "/".join(map(str, path)) == kernel
+        graphs[name], kernels[name], rests[name] = nnx.split(filled(layers[name]), is_kernel, ...)
+
+    def loss(kernels, rests):
+        merged = {name: nnx.merge(graphs[name], kernels[name], rests[name], copy=True) for name in ALL}
+        return sum(jnp.square(unit(merged[name])).sum() for name, (_, unit, _) in ALL.items())
+
+    gradients = jax.jit(jax.grad(loss))(kernels, rests)
+    return layers, {name: np.asarray(*jax.tree.leaves(gradients[name])) for name in ALL}
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_nnx_fan_in_is_where_gradients_are(name):
-    make, shape, unit = LAYERS[name]
-    layer = abstract(make)
-    assert nnx_fan_in(layer)["kernel"] == fan_in_by_gradient(layer, lambda layer: unit(layer(inputs(*shape))))
-
-
-def stacked(make, axis, layers=7):
-    return lambda rngs: nnx.vmap(make, in_axes=0, out_axes=axis)(rngs.split(layers))
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1])
-@pytest.mark.parametrize("name", ["two output axes", "batch_axis", "Einsum to heads", "Conv with groups"])
-def test_nnx_fan_in_of_layers_stacked_by_vmap(name, axis):
-    make, shape, unit = LAYERS[name]
-    stack = abstract(stacked(make, axis))
-    call = nnx.vmap(lambda layer, x: layer(x), in_axes=(axis, None))
-    truth = fan_in_by_gradient(stack, lambda stack: unit(call(stack, inputs(*shape))[0]))
-    assert nnx_fan_in(stack)["kernel"] == truth
-
-
-def test_nnx_fan_in_of_layers_stacked_twice_and_by_scan():
-    make = lambda rngs: nnx.Linear(3, 4, rngs=rngs)
-    call = lambda layer, x: layer(x)
-    for _ in range(2):
-        make, call = stacked(make, 0), nnx.vmap(call, in_axes=(0, None))
-    twice = abstract(make)
-    assert nnx_fan_in(twice)["kernel"] == fan_in_by_gradient(twice, lambda stack: call(stack, X)[0, 0, :, 0])
-
-    make = nnx.scan(lambda rngs: nnx.Linear(3, 3, rngs=rngs), in_axes=0, out_axes=0)
-    scanned = abstract(lambda rngs: make(rngs.split(3)))
-    call = nnx.vmap(lambda layer, x: layer(x), in_axes=(0, None))
-    assert nnx_fan_in(scanned)["kernel"] == fan_in_by_gradient(scanned, lambda stack: call(stack, X)[0, :, 0])
-
-
-@pytest.mark.parametrize("axis", [None, 0, 1, -1])
-def test_nnx_fan_in_of_lora(axis):
-    make, first = (lambda rngs: nnx.LoRA(3, 2, 5, rngs=rngs)), (lambda array: array[...])
-    if axis is not None:
-        make, first = stacked(make, axis), lambda array: jnp.moveaxis(array[...], axis, 0)[0]
-    layer = abstract(make)
-    assert nnx_fan_in(layer) == {
-        "lora_a": fan_in_by_gradient(layer, lambda layer: (X @ first(layer.lora_a))[:, 0], "lora_a"),
-        "lora_b": fan_in_by_gradient(layer, lambda layer: (X[:, :2] @ first(layer.lora_b))[:, 0], "lora_b"),
-    }
-
-
-def test_nnx_fan_in_of_attention():
-    layer = abstract(lambda rngs: nnx.MultiHeadAttention(2, 6, qkv_features=8, decode=False, rngs=rngs))
-    calls = {name: lambda linear: linear(inputs(5, 6))[:, 0, 0] for name in ("query", "key", "value")}
-    calls["out"] = lambda linear: linear(inputs(5, 2, 4))[:, 0]
-    truth = {f"{name}/kernel": fan_in_by_gradient(getattr(layer, name), call) for name, call in calls.items()}
-    assert nnx_fan_in(layer) == truth
+    layers, gradients = layers_and_gradients()
+    assert nnx_fan_in(layers[name])[ALL[name][2]] == fan_in_of(gradients[name])
 
 
 @pytest.mark.parametrize("cell", [nnx.SimpleCell, nnx.GRUCell, nnx.LSTMCell, nnx.OptimizedLSTMCell])
