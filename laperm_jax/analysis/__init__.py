@@ -1,4 +1,4 @@
-"""Analysis of weights: weight profiles, decomposition, and what a sync does."""
+"""Analysis of weights: weight profiles, their decomposition, and metrics of a sync."""
 
 from laperm_jax.analysis._decomposition import Decomposition as Decomposition
 from laperm_jax.analysis._decomposition import decompose as decompose

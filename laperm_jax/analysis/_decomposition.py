@@ -1,24 +1,24 @@
-"""Takes the weights of a layer apart: common values, their places, and what is left (rebuttal, answer 3)."""
+"""Decomposition of a layer: shared values (D0), their permutations (D1), and a residual (D2); rebuttal, answer 3."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-_MAX_ROUNDS = 100  # of the scales; they converge in a few
+_MAX_ROUNDS = 100  # alternating least squares for the scales converges in a few
 
 
 class Decomposition(NamedTuple):
     r"""Weight vectors as :math:`w_j = a_j \, \sigma_j(\theta) + \delta_j`.
 
-    To see what a part was good for, replace it with ``_replace`` and put the vectors together again with
-    :meth:`compose`: without residual, with the places in each vector shuffled, with another profile.
+    To measure what a part contributes, replace it with ``_replace`` and compute the vectors with :meth:`compose`:
+    without the residual, with shuffled permutations, with another profile.
 
     Attributes:
       profile: :math:`\theta`, the values that all vectors share (D0), ascending, ``(fan_in,)``.
-      ranks: :math:`\sigma_j`, where each vector has them (D1), int32 ``(vectors, fan_in)``: place ``i`` of vector
-        ``j`` has ``profile[ranks[j, i]]``.
-      scales: :math:`a_j`, ``(vectors,)``; ones, if none were asked for.
-      residual: :math:`\delta_j`, what the others do not explain (D2), ``(vectors, fan_in)``.
+      ranks: :math:`\sigma_j`, the permutation of each vector (D1), int32 ``(vectors, fan_in)``: position ``i`` of
+        vector ``j`` has ``profile[ranks[j, i]]``.
+      scales: :math:`a_j`, ``(vectors,)``; ones if none were fitted.
+      residual: :math:`\delta_j`, what the other parts do not explain (D2), ``(vectors, fan_in)``.
     """
 
     profile: np.ndarray
@@ -27,14 +27,14 @@ class Decomposition(NamedTuple):
     residual: np.ndarray
 
     def compose(self) -> np.ndarray:
-        """The weight vectors that the parts make, ``(vectors, fan_in)``."""
+        """Computes the weight vectors from the parts, ``(vectors, fan_in)``."""
         return self.scales[:, None] * self.profile[self.ranks] + self.residual
 
     def shares(self) -> tuple[float, float, float]:
         """Shares of D0, D1 and D2 in the sum of squares of all weights.
 
-        D0 is what the common values alone predict: their mean, at every place. D1 is what knowing their places adds,
-        D2 the residual. The three sum to 1, except where a profile was given and no scales were fitted to it.
+        D0 is what the shared values alone predict: their mean, at every position. D1 is what the permutations add, and
+        D2 is the residual. The shares sum to 1, except where a profile was given and no scales were fitted to it.
         """
         total = np.sum(self.compose().astype(np.float64) ** 2)
         profile = self.profile.astype(np.float64)
@@ -46,19 +46,20 @@ class Decomposition(NamedTuple):
 
 
 def decompose(vectors: np.ndarray, profile: np.ndarray | None = None, *, scale: bool = False) -> Decomposition:
-    r"""Finds the parts that leave the least residual, :math:`\sum_j \lVert \delta_j \rVert^2`.
+    r"""Finds the decomposition with the least residual, :math:`\sum_j \lVert \delta_j \rVert^2`.
 
-    For any ascending profile the best places are the ranks of the weights (rearrangement inequality). For these the
-    best profile is the mean of the sorted vectors; with scales, their mean weighted by the scales, in turns with the
-    best scales :math:`\max(0, \langle s_j, \theta \rangle / \lVert \theta \rVert^2)` until neither changes.
+    For any ascending profile the best permutation is given by the ranks of the weights (rearrangement inequality). The
+    best profile is then the mean of the sorted vectors :math:`s_j`. With scales it is their mean weighted by the
+    scales, alternating with the best scales
+    :math:`\max(0, \langle s_j, \theta \rangle / \lVert \theta \rVert^2)` until neither changes.
 
     Args:
       vectors: weight vectors of a layer, floating-point and finite, ``(vectors, fan_in)``.
       profile: values to hold fixed, such as the initial ones, ``(fan_in,)``; fitted if None.
-      scale: whether each vector has a scale; those of a fitted profile have a mean square of 1.
+      scale: whether each vector has a scale; with a fitted profile their mean square is 1.
 
     Returns:
-      The parts, of the dtype of the vectors. Equal weights have the ranks of their order.
+      The parts, in the dtype of the vectors. Equal weights rank by position.
 
     Raises:
       ValueError: if the vectors are not two-dimensional and finite, or the profile has another length.
@@ -72,7 +73,7 @@ def decompose(vectors: np.ndarray, profile: np.ndarray | None = None, *, scale: 
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
-        raise ValueError(f"vectors must be finite, of shape (vectors, fan_in), and are of shape {vectors.shape}")
+        raise ValueError(f"vectors must be finite, of shape (vectors, fan_in), and have shape {vectors.shape}")
     if profile is not None and profile.shape != vectors.shape[1:]:
         raise ValueError(f"the profile has shape {profile.shape}; vectors {vectors.shape} need {vectors.shape[1:]}")
     order = np.argsort(vectors, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Weight profiles: the sorted weight vectors of a layer, how similar they are, and what they look like."""
+"""Weight profiles: the sorted weight vectors of a layer, their similarity (SoWP), and the distribution they follow."""
 
 import functools
 import math
@@ -13,8 +13,8 @@ from laperm_jax._paths import leaves_by_path
 from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
-_CHUNK = 2**20  # weights that are copied to float64 at once
-_DRAWN = 64  # vectors that the expected similarity is estimated from
+_CHUNK = 2**20  # weights converted to float64 at once
+_SIMULATED = 64  # vectors that the expected similarity is estimated from
 
 
 class Profile(NamedTuple):
@@ -23,12 +23,12 @@ class Profile(NamedTuple):
     Attributes:
       vectors, fan_in: their number and length.
       mean: mean of the sorted vectors, float64 ``(fan_in,)``.
-      std: standard deviation inside a vector, root mean square over the vectors.
-      similarity: number for SoWP, see :func:`profile_similarity`.
-      expected_similarity: the same of i.i.d. normal vectors of this number and length.
-      normal_distance, uniform_distance: root mean square distance of a sorted vector from the quantiles of a normal and
-        of a uniform distribution (2-Wasserstein distance) with the vector's mean and standard deviation, in units of
-        the latter; over the vectors that are not constant, NaN if all are.
+      std: standard deviation within a vector, root mean square over the vectors.
+      similarity: similarity of weight profiles, see :func:`profile_similarity`.
+      expected_similarity: similarity of as many i.i.d. normal vectors of the same length.
+      normal_distance, uniform_distance: 2-Wasserstein distance of a vector's values from a normal and from a uniform
+        distribution with the vector's mean and standard deviation, in units of the latter; root mean square over the
+        vectors that are not constant, NaN if all are.
     """
 
     vectors: int
@@ -44,11 +44,11 @@ class Profile(NamedTuple):
 def weight_profiles(
     params: optax.Params, fan_in_axes: FanInRule | Mapping[str, Axes] = matrix_fan_in
 ) -> dict[str, Profile]:
-    """The weight profile of every layer.
+    """Computes the weight profile of every layer.
 
     Args:
       params: a tree of arrays.
-      fan_in_axes: what is one weight vector, as of :func:`laperm_jax.laperm`.
+      fan_in_axes: which axes form a weight vector, as in :func:`laperm_jax.laperm`.
 
     Returns:
       Path of each leaf that has weight vectors, to their profile.
@@ -72,7 +72,7 @@ def weight_profiles(
 
 
 def weight_profile(vectors: np.ndarray) -> Profile:
-    """The weight profile of one layer.
+    """Computes the weight profile of one layer.
 
     Args:
       vectors: its weight vectors, floating-point and finite, ``(vectors, fan_in)``.
@@ -87,7 +87,7 @@ def weight_profile(vectors: np.ndarray) -> Profile:
       [5.5, 11.0, 16.5]
     """
     if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
-        raise ValueError(f"vectors must be finite, of shape (vectors, fan_in), and are of shape {vectors.shape}")
+        raise ValueError(f"vectors must be finite, of shape (vectors, fan_in), and have shape {vectors.shape}")
     number, fan_in = vectors.shape
     ascending = np.sort(vectors, axis=1)
     mean = ascending.mean(axis=0, dtype=np.float64)
@@ -117,19 +117,19 @@ def weight_profile(vectors: np.ndarray) -> Profile:
 def profile_similarity(vectors: np.ndarray) -> float:
     r"""Measures the similarity of weight profiles (SoWP; Qiu & Suda, 2020, section 2) in one layer.
 
-    Each vector is centred and sorted; :math:`s_j` are the results, :math:`m` is their mean, and each is compared with
-    :math:`m` times a scale of its own. The number is the share of the variance that this explains:
+    Each vector is centred and sorted, which gives :math:`s_j` with the mean :math:`m`. The similarity is the share of
+    the variance that :math:`m` explains, with a scale for each vector:
 
     .. math:: 1 - \frac{\sum_j \min_a \lVert s_j - a m \rVert^2}{\sum_j \lVert s_j \rVert^2}
 
-    It is 1 where all profiles have one shape. Any i.i.d. vectors come close to it, the closer the longer they are: so
-    compare it with :func:`expected_similarity`.
+    It is 1 if all profiles have the same shape. Long i.i.d. vectors come close to 1, too: compare it with
+    :func:`expected_similarity`.
 
     Args:
       vectors: the weight vectors of a layer, ``(vectors, fan_in)``.
 
     Returns:
-      A number from 0 to 1; 1 where every vector is constant.
+      A number from 0 to 1; 1 if every vector is constant.
 
     Example:
       >>> import numpy as np
@@ -150,10 +150,10 @@ def profile_similarity(vectors: np.ndarray) -> float:
 
 @functools.cache
 def expected_similarity(vectors: int, fan_in: int) -> float:
-    """The similarity of profiles to expect of i.i.d. normal vectors: what is above it is more than "both are normal".
+    """Similarity of the profiles of i.i.d. normal vectors, to compare :func:`profile_similarity` with.
 
-    Simulated, with a fixed seed, with at most 64 vectors at a time: the share that is not explained grows with their
-    number as ``1 - 1 / vectors``, since each is part of the mean.
+    It is simulated with a fixed seed and at most 64 vectors: the share that is not explained grows with their number as
+    ``1 - 1 / vectors``, since each vector is part of the mean.
 
     Args:
       vectors: number of vectors, 1 or more.
@@ -164,12 +164,23 @@ def expected_similarity(vectors: int, fan_in: int) -> float:
       >>> [round(expected_similarity(100, fan_in), 3) for fan_in in (9, 100, 1000)]
       [0.927, 0.987, 0.998]
     """
-    drawn = min(vectors, _DRAWN)
-    if drawn == 1:
+    simulated = min(vectors, _SIMULATED)
+    if simulated == 1:
         return 1.0
-    rng, times = np.random.default_rng(0), math.ceil(2**18 / (drawn * fan_in))
-    left = np.mean([1 - profile_similarity(rng.normal(size=(drawn, fan_in))) for _ in range(times)])
-    return float(1 - left * (1 - 1 / vectors) / (1 - 1 / drawn))
+    rng, times = np.random.default_rng(0), math.ceil(2**18 / (simulated * fan_in))
+    left = np.mean([1 - profile_similarity(rng.normal(size=(simulated, fan_in))) for _ in range(times)])
+    return float(1 - left * (1 - 1 / vectors) / (1 - 1 / simulated))
+
+
+def normal_quantiles(count: int) -> np.ndarray:
+    """Quantiles of a standard normal distribution that ``count`` sorted values approach, float64 ``(count,)``.
+
+    Example:
+      >>> from laperm_jax.analysis import normal_quantiles
+      >>> normal_quantiles(3).round(2).tolist()
+      [-0.97, 0.0, 0.97]
+    """
+    return ndtri((np.arange(count) + 0.5) / count)
 
 
 def _explained(squares: np.ndarray, products: np.ndarray, mean: np.ndarray) -> float:
@@ -180,23 +191,12 @@ def _explained(squares: np.ndarray, products: np.ndarray, mean: np.ndarray) -> f
 
 
 def _centred(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Some vectors at a time, less their mean, in float64."""
+    """Yields some vectors at a time, centred, in float64."""
     step = max(1, _CHUNK // vectors.shape[1])
     for start in range(0, len(vectors), step):
         rows = slice(start, start + step)
         chunk = vectors[rows].astype(np.float64)
         yield rows, chunk - chunk.mean(axis=1, keepdims=True)
-
-
-def normal_quantiles(count: int) -> np.ndarray:
-    """What ``count`` sorted values of a standard normal distribution are near: float64 ``(count,)``.
-
-    Example:
-      >>> from laperm_jax.analysis import normal_quantiles
-      >>> normal_quantiles(3).round(2).tolist()
-      [-0.97, 0.0, 0.97]
-    """
-    return ndtri((np.arange(count) + 0.5) / count)
 
 
 def _uniform_quantiles(count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Common values, places and residual: the least residual there is, and what LaPerm leaves of it."""
+"""decompose: the least residual, and what LaPerm changes."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from laperm_jax import laperm
-from laperm_jax.analysis._decomposition import decompose
+from laperm_jax.analysis import decompose
 
 
 def draw(shape, seed, dtype=np.float64):
@@ -19,7 +19,7 @@ def draw(shape, seed, dtype=np.float64):
 @pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_parts_make_the_whole(scale, given, dtype):
+def test_compose_inverts_decompose(scale, given, dtype):
     vectors = draw((30, 50), 0, dtype)
     parts = decompose(vectors, draw((50,), 1, dtype) if given else None, scale=scale)
     assert all(part.dtype == dtype for part in (parts.profile, parts.scales, parts.residual))
@@ -32,20 +32,20 @@ def test_the_parts_make_the_whole(scale, given, dtype):
 
 
 @pytest.mark.parametrize("scale", [False, True])
-def test_no_places_leave_less(scale):
+def test_no_permutation_has_a_smaller_residual(scale):
     """Of all permutations of four values, for any profile."""
     for seed in range(20):
         vector, profile = draw((1, 4), seed), np.sort(draw((4,), 100 + seed))
         parts = decompose(vector, profile, scale=scale)
         ours = np.sum(parts.residual**2)
-        for places in itertools.permutations(range(4)):
-            placed = profile[list(places)]
+        for order in itertools.permutations(range(4)):
+            placed = profile[list(order)]
             factor = max(0.0, vector[0] @ placed / (placed @ placed)) if scale else 1.0
             assert ours <= np.sum((vector[0] - factor * placed) ** 2) + 1e-12
 
 
 @pytest.mark.parametrize("scale", [False, True])
-def test_no_profile_leaves_less(scale):
+def test_no_profile_has_a_smaller_residual(scale):
     vectors = draw((20, 30), 0) * np.linspace(0.5, 2, 20)[:, None] + 0.1
     ours = np.sum(decompose(vectors, scale=scale).residual ** 2)
     fitted = decompose(vectors, scale=scale).profile
@@ -55,7 +55,7 @@ def test_no_profile_leaves_less(scale):
             assert ours <= np.sum(decompose(vectors, other, scale=scale).residual ** 2)
 
 
-def test_scales_are_those_of_the_best_approximation_of_rank_one():
+def test_scales_give_the_best_rank_one_approximation():
     vectors = draw((40, 60), 0) * np.linspace(0.5, 2, 40)[:, None]
     parts = decompose(vectors, scale=True)
     singular = np.linalg.svd(np.sort(vectors, axis=1), compute_uv=False)
@@ -65,25 +65,25 @@ def test_scales_are_those_of_the_best_approximation_of_rank_one():
 
 
 @pytest.mark.parametrize(("scale", "vectors"), [(False, np.zeros((3, 4))), (True, np.zeros((3, 4)))])
-def test_nothing_is_nothing(scale, vectors):
+def test_decompose_of_zeros(scale, vectors):
     parts = decompose(vectors, scale=scale)
     assert not parts.residual.any()
     assert not parts.profile.any()
 
 
-def test_one_profile_in_other_orders_has_no_residual():
+def test_permutations_of_one_profile_have_no_residual():
     profile = np.sort(draw((50,), 0))
     vectors = np.random.default_rng(1).permuted(np.tile(profile, (20, 1)), axis=1)
-    values, places, left = decompose(vectors).shares()
+    values, permutations, left = decompose(vectors).shares()
     assert left < 1e-30
     assert values == pytest.approx(profile.mean() ** 2 / np.mean(profile**2))
-    assert places > 0.9
+    assert permutations > 0.9
     shuffled = decompose(vectors)._replace(ranks=np.random.default_rng(2).permuted(decompose(vectors).ranks, axis=1))
     np.testing.assert_allclose(np.sort(shuffled.compose(), axis=1), np.sort(vectors, axis=1))
     assert (shuffled.compose() != vectors).mean() > 0.9
 
 
-def test_what_laperm_trains_has_the_residual_of_its_initial_weights():
+def test_laperm_keeps_profile_and_shares():
     """It changes D1 alone."""
     initial = draw((50, 20), 0, np.float32)
     tx = laperm(optax.identity(), 1)
@@ -94,8 +94,8 @@ def test_what_laperm_trains_has_the_residual_of_its_initial_weights():
     np.testing.assert_allclose(before.shares(), after.shares(), rtol=1e-5)
 
 
-def test_wrong_input_gets_a_sentence():
-    with pytest.raises(ValueError, match=r"finite, of shape \(vectors, fan_in\), and are of shape \(4,\)"):
+def test_decompose_refuses():
+    with pytest.raises(ValueError, match=r"finite, of shape \(vectors, fan_in\), and have shape \(4,\)"):
         decompose(np.ones(4))
     with pytest.raises(ValueError, match="must be finite"):
         decompose(np.full((2, 2), np.nan))

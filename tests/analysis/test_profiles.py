@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from laperm_jax import analysis as profiles
 from laperm_jax import flax_fan_in
-from laperm_jax.analysis._profiles import expected_similarity, profile_similarity, weight_profile, weight_profiles
+from laperm_jax.analysis import _profiles, expected_similarity, profile_similarity, weight_profile, weight_profiles
 
 
 def similarity_by_definition(vectors):
@@ -21,7 +20,7 @@ def similarity_by_definition(vectors):
 
 
 @given(st.integers(2, 30), st.integers(3, 40), st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]))
-def test_similarity_is_what_is_defined(number, fan_in, seed, dtype):
+def test_profile_similarity_equals_its_definition(number, fan_in, seed, dtype):
     rng = np.random.default_rng(seed)
     vectors = (rng.normal(size=(number, fan_in)) ** 3 * rng.random((number, 1)) + 5).astype(dtype)
     assert profile_similarity(vectors) == pytest.approx(similarity_by_definition(vectors), abs=1e-6)
@@ -29,20 +28,20 @@ def test_similarity_is_what_is_defined(number, fan_in, seed, dtype):
 
 
 @pytest.mark.parametrize(("number", "fan_in"), [(2, 9), (5, 9), (64, 9), (500, 9), (500, 100)])
-def test_expected_similarity_is_that_of_normal_vectors(number, fan_in):
+def test_expected_similarity_of_normal_vectors(number, fan_in):
     rng = np.random.default_rng(1)
     times = max(3, 200_000 // (number * fan_in))
     measured = np.mean([1 - profile_similarity(rng.normal(size=(number, fan_in))) for _ in range(times)])
     assert 1 - expected_similarity(number, fan_in) == pytest.approx(measured, rel=0.05)
 
 
-def test_one_vector_is_similar_to_itself():
+def test_expected_similarity_of_one_vector():
     assert expected_similarity(1, 50) == 1
 
 
 @pytest.mark.parametrize("chunk", [1, 50, 10**6])
-def test_distances_are_those_of_standardised_quantiles(chunk, monkeypatch):
-    monkeypatch.setattr(profiles, "_CHUNK", chunk)
+def test_weight_profile_distances_to_standardised_quantiles(chunk, monkeypatch):
+    monkeypatch.setattr(_profiles, "_CHUNK", chunk)
     vectors = np.random.default_rng(0).gamma(2.0, size=(20, 30))
     standardised = (np.sort(vectors, axis=1) - vectors.mean(axis=1, keepdims=True)) / vectors.std(axis=1, keepdims=True)
     places = (np.arange(30) + 0.5) / 30
@@ -54,7 +53,7 @@ def test_distances_are_those_of_standardised_quantiles(chunk, monkeypatch):
     np.testing.assert_allclose(profile.mean, np.sort(vectors, axis=1).mean(axis=0))
 
 
-def test_constant_vectors_have_no_distance():
+def test_weight_profile_of_constant_vectors():
     profile = weight_profile(np.ones((3, 4)))
     assert (profile.similarity, profile.std) == (1, 0)
     assert np.isnan([profile.normal_distance, profile.uniform_distance]).all()
@@ -62,7 +61,7 @@ def test_constant_vectors_have_no_distance():
     assert one_varies.uniform_distance == pytest.approx(weight_profile(np.array([[0.0, 1.0, 2.0]])).uniform_distance)
 
 
-def test_each_layer_of_a_tree_by_its_vectors():
+def test_weight_profiles_of_a_tree():
     init = jax.nn.initializers.he_normal()
     tree = {
         "conv": {"kernel": init(jax.random.key(0), (3, 3, 4, 6)), "bias": np.zeros(6)},
@@ -77,6 +76,6 @@ def test_each_layer_of_a_tree_by_its_vectors():
 
 
 @pytest.mark.parametrize("vectors", [np.ones(3), np.ones((0, 3)), np.array([[1.0, np.nan]])])
-def test_what_has_no_profile_is_refused(vectors):
+def test_weight_profile_refuses(vectors):
     with pytest.raises(ValueError, match="vectors must be finite, of shape"):
         weight_profile(vectors)

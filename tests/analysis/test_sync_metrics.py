@@ -1,4 +1,4 @@
-"""Numbers about a sync, against NumPy one weight at a time."""
+"""Metrics of a sync, against NumPy one weight at a time."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,10 @@ import optax
 import pytest
 
 from laperm_jax import laperm, reconnect, sort_vectors
-from laperm_jax.analysis._sync_metrics import sync_metrics
+from laperm_jax.analysis import sync_metrics
 from tests import reference
 
+METRICS = jax.jit(sync_metrics, static_argnames="axes")
 SHAPES = [((40, 6), (0,)), ((6, 40), (1,)), ((3, 3, 4, 5), (0, 1, 2)), ((4, 8, 6), (0, 1)), ((5,), (0,)), ((6, 2), ())]
 
 
@@ -17,20 +18,21 @@ def draw(shape, seed, digits=7):
     return np.random.default_rng(seed).normal(size=shape).round(digits).astype(np.float32)
 
 
-def by_hand(previous, current, initial, axes):
+def by_hand(previous, current, initial, axes, residual=None):
     """Moved, distance in ranks, distance, stuck: one vector and one weight at a time."""
-    after = reference.reconnect(current, initial, axes)
+    ranked = current if residual is None else current + residual
+    after = reference.reconnect(ranked, initial, axes)
     moved, distances, stuck, changes, squares = [], [], [], [], []
-    rows = zip(*(reference.vectors(array, axes) for array in (previous, current, after, initial)), strict=True)
-    for (_, before), (_, now), (_, new), (_, values) in rows:
-        if not np.isfinite(now).all():
+    rows = zip(*(reference.vectors(array, axes) for array in (previous, current, ranked, after, initial)), strict=True)
+    for (_, before), (_, now), (_, total), (_, new), (_, values) in rows:
+        if not np.isfinite(total).all():
             continue
         for i in range(before.size):
             ranks = [int(np.sum(values < value)) for value in (before[i], new[i])]
             moved.append(ranks[0] != ranks[1])
             distances.append(abs(ranks[1] - ranks[0]) / before.size)
             gaps = [abs(value - before[i]) for value in values if value != before[i]]
-            reach = abs(now[i] - before[i]) + np.abs(now - before).max()
+            reach = abs(total[i] - before[i]) + np.abs(total - before).max()
             stuck.append(reach < min(gaps, default=np.inf))
         changes.extend(new - now)
         squares.extend(now)
@@ -40,25 +42,58 @@ def by_hand(previous, current, initial, axes):
 @pytest.mark.parametrize(("shape", "axes"), SHAPES, ids=str)
 @pytest.mark.parametrize("step", [0.0, 0.01, 1.0])
 @pytest.mark.parametrize("digits", [7, 1], ids=["distinct", "ties"])
-def test_the_same_as_by_hand(shape, axes, step, digits):
+@pytest.mark.parametrize("feedback", [None, 0.02], ids=["plain", "feedback"])
+def test_metrics_equal_a_loop_over_single_weights(shape, axes, step, digits, feedback):
     initial = draw(shape, 0, digits)
     sorted_init = sort_vectors(initial, axes)
     previous = np.asarray(reconnect(draw(shape, 1), sorted_init, axes))
     current = previous + np.float32(step) * draw(shape, 2)
     if step and len(shape) > 1 and axes:
         current[(0,) * len(shape)] = np.nan
-    metrics = jax.jit(sync_metrics, static_argnames="axes")(previous, current, sorted_init, axes=axes)
-    np.testing.assert_allclose(np.array(metrics), by_hand(previous, current, initial, axes), rtol=1e-5, atol=1e-6)
+    residual = None if feedback is None else np.float32(feedback) * draw(shape, 3)
+    metrics = METRICS(previous, current, sorted_init, axes=axes, residual=residual)
+    expected = by_hand(previous, current, initial, axes, residual)
+    np.testing.assert_allclose(np.array(metrics), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_nothing_moves_where_nothing_changed():
+def test_a_residual_frees_a_weight_that_one_period_moves_too_little():
+    """0 and 0.08 are brought together by a residual, and not by the weights alone."""
+    initial = 0.08 * (draw((50, 10), 0) > 0).astype(np.float32)
+    towards = np.where(initial > 0, -1, 1).astype(np.float32)
+    measure = lambda residual: sync_metrics(initial, initial + 0.02 * towards, initial_sorted, (0,), residual)
+    initial_sorted = sort_vectors(initial, (0,))
+    assert measure(None).stuck == measure(np.zeros_like(initial)).stuck == 1
+    assert measure(0.01 * towards).stuck == 1
+    freed = measure(0.03 * towards)
+    assert freed.stuck == 0
+    assert freed.moved > 0
+
+
+@pytest.mark.parametrize(
+    ("residual", "error", "message"),
+    [
+        (np.zeros((4, 2), np.float32), ValueError, r"current \(8, 2\) and residual \(4, 2\) must have the same shape"),
+        (
+            np.zeros((8, 2), np.float16),
+            TypeError,
+            r"current \(float32\) and residual \(float16\) must have the same dtype",
+        ),
+    ],
+)
+def test_a_residual_is_like_the_weights(residual, error, message):
+    initial = draw((8, 2), 0)
+    with pytest.raises(error, match=message):
+        sync_metrics(initial, initial, sort_vectors(initial, (0,)), (0,), residual)
+
+
+def test_unchanged_weights_are_all_stuck():
     initial = draw((40, 6), 0)
     moved, distance, free, stuck = sync_metrics(initial, initial, sort_vectors(initial, (0,)), (0,))
     assert (moved, distance, free, stuck) == (0, 0, 0, 1)
 
 
 @pytest.mark.parametrize("step", [1e-4, 1e-3, 1e-2])
-def test_what_is_stuck_has_not_moved(step):
+def test_stuck_and_moved_exclude_each_other(step):
     """So their shares are one at most."""
     initial = draw((400, 50), 0)
     moved, _, _, stuck = sync_metrics(initial, initial + step * draw((400, 50), 1), sort_vectors(initial, (0,)), (0,))
@@ -67,7 +102,7 @@ def test_what_is_stuck_has_not_moved(step):
 
 
 @pytest.mark.parametrize(("period", "stuck"), [(20, 1.0), (1000, 0.0)])
-def test_a_shared_value_is_frozen_by_a_period_too_short_for_it(period, stuck):
+def test_stuck_finds_a_sync_period_too_short_for_a_shared_value(period, stuck):
     """Adam moves a weight by 1e-3 at most in an update: 20 of them never bring zero and 0.08 together."""
     initial = 0.08 * (draw((50, 10), 0) > 0).astype(np.float32)
     tx = laperm(optax.adam(1e-3), period)
@@ -85,14 +120,14 @@ def test_a_shared_value_is_frozen_by_a_period_too_short_for_it(period, stuck):
     assert (metrics.moved == 0) == (params == initial).all() == (stuck == 1)
 
 
-def test_no_sort_but_the_one_of_the_sync():
+def test_metrics_sort_only_in_the_sync():
     """Two operands of 6,000 would be sorted if ranks were found by another argsort."""
     array = jax.ShapeDtypeStruct((1000, 6), jnp.float32)
     count = lambda function: str(jax.make_jaxpr(function)(array, array, array)).count(" sort[")
     assert count(lambda p, c, s: sync_metrics(p, c, s, (0,))) == count(lambda p, c, s: reconnect(c, s, (0,)))
 
 
-def test_a_vector_that_diverged_says_nothing():
+def test_metrics_of_nonfinite_vectors_are_nan():
     initial = draw((8, 1), 0)
     assert np.isnan(np.array(sync_metrics(initial, initial * np.nan, sort_vectors(initial, (0,)), (0,)))).all()
 
