@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from laperm_jax.lab.experiments.results import Results
 
 Settings = Mapping[str, Any]  # settings of a TrainConfig by name
-Verdict = Literal["reproduced", "partly reproduced", "not reproduced"]
+Verdict = Literal[
+    "reproduced",
+    "partly reproduced",
+    "not reproduced",
+    "supported",
+    "not supported",
+    "inconclusive",
+    "too small to judge",
+]
 
 
 class Method(StrEnum):
@@ -86,43 +94,65 @@ class MissingRunsError(LookupError):
     """A claim needs runs that are not there."""
 
 
+class Finding(NamedTuple):
+    """What results say about a claim. Each criterion is met (True), missed (False), or left open by the seeds (None).
+
+    Attributes:
+      full: the criterion of the claim.
+      measured: what was measured, in words.
+      partial: a weaker criterion.
+    """
+
+    full: bool | None
+    measured: str
+    partial: bool | None = False
+
+
 class Judgement(NamedTuple):
-    """What was measured, in a few words, and what it says about a claim."""
+    """A verdict on a claim, and what was measured, in words."""
 
     verdict: Verdict
     measured: str
 
 
-def verdict(full: bool, partial: bool, measured: str) -> Judgement:
-    """The judgement of a claim, from whether its criterion and a weaker one are met.
-
-    Args:
-      full: whether the criterion is met.
-      partial: whether the weaker criterion is met.
-      measured: the measurements in words.
-    """
-    of: Verdict = "reproduced" if full else "partly reproduced" if partial else "not reproduced"
-    return Judgement(of, measured)
-
-
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, of its rebuttal or of ours, and how it is judged.
+    """A claim of a publication or of ours, and how it is judged.
 
     Attributes:
       text: the claim.
-      source: where it is made.
-      paper: the number given there.
       criterion: in words, what ``judge`` computes.
-      judge: the judgement of some results; None if they cannot decide (another network, another scale). It raises
+      judge: what results say about it; None if they cannot decide (another network, another scale). It raises
         MissingRunsError if runs are missing.
+      source: where it was published; None for our own.
+      paper: the number given there.
+      amended: if the criterion was changed after results were seen, how.
     """
 
     text: str
-    source: str
-    paper: str
     criterion: str
-    judge: Callable[["Results"], Judgement | None]
+    judge: Callable[["Results"], Finding | None]
+    source: str | None = None
+    paper: str = "-"
+    amended: str = ""
+
+    def verdict(self, finding: Finding) -> Verdict:
+        """The verdict that a finding amounts to.
+
+        A published claim is *reproduced*, *partly reproduced* or *not reproduced*, one of ours *supported* or *not
+        supported*: each as far as 95 % intervals establish it. Otherwise it is *inconclusive*.
+
+        Example:
+          >>> from laperm_jax.lab.experiments.core import Claim, Finding
+          >>> ours = Claim("It works", "it works", judge=lambda results: None)
+          >>> ours.verdict(Finding(None, "+0.1 points [-0.2, +0.4]"))
+          'inconclusive'
+        """
+        if self.source is None:
+            return "inconclusive" if finding.full is None else "supported" if finding.full else "not supported"
+        if finding.full or finding.partial:
+            return "reproduced" if finding.full else "partly reproduced"
+        return "inconclusive" if None in (finding.full, finding.partial) else "not reproduced"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +170,7 @@ class Experiment:
       curves: whether to draw training curves as well.
       metrics: further entries of the summaries for the table, with their titles.
       seeds: for each scale, the number of seeds.
+      side_by_side: whether the seeds of a variant may run together, which makes their times shares of the whole.
     """
 
     name: str
@@ -152,6 +183,7 @@ class Experiment:
     curves: bool = False
     metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seeds: Mapping[ScaleName, int] = dataclasses.field(default_factory=lambda: {"smoke": 1, "cpu": 3, "full": 3})
+    side_by_side: bool = True
 
     def cells(self, scale: ScaleName, seeds: int | None = None) -> Iterator[Cell]:
         """The runs of the experiment, seed by seed.

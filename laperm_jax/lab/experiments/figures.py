@@ -96,8 +96,8 @@ def _curves(panel: Panel, results: Results, rows: Sequence[Row]) -> None:
 def _scores(results: Results, rows: Sequence[Row], kind: str) -> tuple[list[float], list[float]]:
     """Means and standard deviations over the seeds, in the unit of the axis."""
     metric = f"test_{results.score}{kind}"
-    values = [_factor(results) * row.values(metric) for row in rows]
-    return [float(value.mean()) for value in values], [float(value.std()) for value in values]
+    factor = _factor(results)
+    return [factor * row.mean(metric) for row in rows], [factor * row.spread(metric) for row in rows]
 
 
 def _factor(results: Results) -> float:

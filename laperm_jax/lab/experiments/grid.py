@@ -45,7 +45,7 @@ class Grid:
         self.runs = folder / f"{scale}.runs"
         self._order = [cell.key[:2] for cell in experiment.cells(scale, 1)]
         self._table = Table(folder / f"{scale}.jsonl")
-        self._keep_runs = keep_runs
+        self._keep_runs, self._side_by_side = keep_runs, experiment.side_by_side
         self._check_settings()
 
     def unfinished(self) -> list[Cell]:
@@ -62,7 +62,7 @@ class Grid:
         Runs that another process has locked come last; those that it has finished by then are left out.
         """
         for wait in (False, True):
-            for name, group in _groups(self.unfinished()).items():
+            for name, group in self._groups(self.unfinished()).items():
                 with self._locked(name, wait) as locked:
                     left = [cell for cell in self.unfinished() if cell in group] if locked else []
                     if left and all(cell.start is None or self._has(cell.start) for cell in left):
@@ -86,6 +86,19 @@ class Grid:
             if not self._keep_runs and cell.folder not in needed:
                 shutil.rmtree(self.runs / cell.folder, ignore_errors=True)
         _remove_empty(self.runs, {cell.folder for cell in self.cells})
+
+    def _groups(self, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+        """Runs to make together, by the name of their lock: the seeds of a variant, where the device gains by it.
+
+        On a CPU, small networks without convolutions do.
+        """
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            slow = jax.default_backend() == "cpu" and cell.config.model.model not in ("mlp", "f1", "f2", "approximator")
+            alone = cell.config.sync.redraw or cell.variant.start or slow or not self._side_by_side
+            folder = cell.folder if alone else cell.folder.parent
+            groups.setdefault("--".join(folder.parts), []).append(cell)
+        return groups
 
     def _read(self, cell: Cell, summary: Mapping[str, Any]) -> Run:
         folder = self.runs / cell.folder
@@ -123,20 +136,6 @@ class Grid:
                 path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
         except Timeout:
             yield False
-
-
-def _groups(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    """Runs to make together, by a name that is a file's: the seeds of a variant, where the device gains by it.
-
-    On a CPU, small networks without convolutions do.
-    """
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        slow = jax.default_backend() == "cpu" and cell.config.model.model not in ("mlp", "f1", "f2", "approximator")
-        alone = cell.config.sync.redraw or cell.variant.start or slow
-        folder = cell.folder if alone else cell.folder.parent
-        groups.setdefault("--".join(folder.parts), []).append(cell)
-    return groups
 
 
 def _remove_empty(root: Path, folders: Iterable[Path]) -> None:

@@ -1,41 +1,66 @@
-"""How claims are judged: criteria for differences between variants."""
+"""Judges that several claims share, and how they write what was measured."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laperm_jax.lab.experiments.core import Judgement, verdict
+from laperm_jax.lab.experiments.core import Finding
 from laperm_jax.lab.experiments.results import Results
+from laperm_jax.lab.experiments.statistics import Estimate, Range, every, some
 
 Where = Mapping[str, Any]  # what Results.select takes
 
 
-def points(gap: float) -> str:
-    """A difference of accuracies."""
-    return f"{100 * gap:+.2f} points"
+def points(gap: Estimate) -> str:
+    """A difference of accuracies in percentage points.
+
+    Example:
+      >>> from laperm_jax.lab.experiments.judges import points
+      >>> from laperm_jax.lab.experiments.statistics import estimate
+      >>> points(estimate([0.001, 0.002, 0.003])), points(estimate([0.001]))
+      ('+0.20 [-0.05, +0.45] points', '+0.10 points (one seed)')
+    """
+    return _written(gap, lambda value: f"{100 * value:+.2f}", " points")
 
 
-def nats(gap: float) -> str:
-    """A difference of cross-entropies."""
-    return f"{gap:+.3f} nats"
+def nats(gap: Estimate) -> str:
+    """A difference of cross-entropies in nats."""
+    return _written(gap, lambda value: f"{value:+.3f}", " nats")
+
+
+def percent(value: Estimate) -> str:
+    """An accuracy in percent."""
+    return _written(value, lambda share: f"{100 * share:.1f}", " %")
+
+
+def number(value: Estimate, digits: str = "+.2f") -> str:
+    """A number without a unit."""
+    return _written(value, lambda value: format(value, digits), "")
 
 
 def judge_gap(
-    variant: Where, reference: Where, full: Callable[[float], bool], partial: Callable[[float], bool] | None = None
-) -> Callable[[Results], Judgement | None]:
-    """A judge of how far the mean test score of a variant is above that of another.
+    variant: Where, reference: Where, full: Range, partial: Range | None = None
+) -> Callable[[Results], Finding]:
+    """A judge of how far the test score of a variant is above that of another.
 
     Args:
       variant: what selects the variant; of several, the best on validation data counts.
       reference: the same for the other.
-      full: whether a difference is as claimed; it has to be so on every network.
-      partial: a weaker condition for every network; by default, that ``full`` holds on one network.
+      full: where the difference has to be, on every network.
+      partial: where it has to be on every network to meet the claim partly; by default ``full`` on one network.
     """
 
-    def judge(results: Results) -> Judgement:
+    def judge(results: Results) -> Finding:
         gaps = {network: results.gap(network, variant, reference) for network in results.networks}
         unit = points if results.score == "accuracy" else nats
-        met = [full(gap) for gap in gaps.values()]
-        partly = all(map(partial, gaps.values())) if partial else any(met)
-        return verdict(all(met), partly, "; ".join(f"{network}: {unit(gap)}" for network, gap in gaps.items()))
+        met = [full.holds(gap) for gap in gaps.values()]
+        partly = every(partial.holds(gap) for gap in gaps.values()) if partial else some(met)
+        return Finding(every(met), "; ".join(f"{network}: {unit(gap)}" for network, gap in gaps.items()), partly)
 
     return judge
+
+
+def _written(value: Estimate, write: Callable[[float], str], unit: str) -> str:
+    if math.isinf(value.low):
+        return f"{write(value.mean)}{unit} (one seed)"
+    return f"{write(value.mean)} [{write(value.low)}, {write(value.high)}]{unit}"

@@ -92,16 +92,14 @@ def _context(section: Section) -> dict[str, Any]:
 
 def _cells(results: Results, row: Row) -> list[str]:
     """A row of the table."""
-    values = row.values()
+    several = len(row.runs) > 1
     if results.score == "accuracy":
-        spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
-        score = f"{100 * values.mean():.2f}{spread} %"
+        score = f"{100 * row.mean():.2f}{f' ± {100 * row.spread():.2f}' if several else ''} %"
     else:
-        spread = f" ± {values.std(ddof=1):.2g}" if values.size > 1 else ""
-        score = format_score(results.score, values.mean()) + spread
+        score = format_score(results.score, row.mean()) + (f" ± {row.spread():.2g}" if several else "")
     free = format_score(results.score, row.mean(f"test_{results.score}_free"))
     others = (_mean(row, metric) for metric in results.experiment.metrics)
-    return [row.network, row.label, str(values.size), score, free, *others]
+    return [row.network, row.label, str(len(row.runs)), score, free, *others]
 
 
 def _mean(row: Row, metric: str) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from laperm_jax.lab.config import resolve, settings
 from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import SCORES, Score, selection_score
-from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, MissingRunsError, Variant
+from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, MissingRunsError, Variant, Verdict
+from laperm_jax.lab.experiments.statistics import Estimate, estimate
 from laperm_jax.lab.experiments.table import Run, Table
 
 
@@ -50,6 +51,11 @@ class Row:
         """The mean of an entry of the summaries, by default of the test score."""
         return float(self.values(metric).mean())
 
+    def spread(self, metric: str | None = None) -> float:
+        """The standard deviation over the seeds (``ddof=1``) of an entry, by default the test score; 0 of one seed."""
+        values = self.values(metric)
+        return float(values.std(ddof=1)) if values.size > 1 else 0.0
+
     def selection_score(self) -> float:
         """The mean validation score; larger is better."""
         return float(np.mean([selection_score(run.summary) for run in self.runs]))
@@ -86,13 +92,17 @@ class Results:
                 self.rows.append(Row(cell.network, cell.variant, settings(resolve(cell.config)), self.score, of_cell))
 
     def judgements(self) -> list[tuple[Claim, Judgement]]:
-        """The claims that these results decide, with the judgement of each."""
-        decided = []
+        """The claims that these results are about, with the judgement of each; those with missing runs are left out.
+
+        Runs of the smoke scale are too small to judge.
+        """
+        judged = []
         for claim in self.experiment.claims:
             with contextlib.suppress(MissingRunsError):
-                if judgement := claim.judge(self):
-                    decided.append((claim, judgement))
-        return decided
+                if finding := claim.judge(self):
+                    verdict: Verdict = "too small to judge" if self.scale == "smoke" else claim.verdict(finding)
+                    judged.append((claim, Judgement(verdict, finding.measured)))
+        return judged
 
     @property
     def networks(self) -> list[str]:
@@ -129,10 +139,36 @@ class Results:
             return max(rows, key=Row.selection_score)
         raise MissingRunsError(f"{self.experiment.name} has no runs of {network} with {where}")
 
-    def gap(self, network: str, where: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
-        """The mean test score of a row less that of another, each the best on validation data of those selected.
+    def gap(self, network: str, where: Mapping[str, Any], reference: Mapping[str, Any]) -> Estimate:
+        """The test score of a row less that of another, each the best on validation data of those selected.
 
         Raises:
           MissingRunsError: if either has no runs.
         """
-        return self.best(network, **where).mean() - self.best(network, **reference).mean()
+        return difference(self.best(network, **where), self.best(network, **reference))
+
+
+def by_seed(rows: Sequence[Row], of: Callable[[Row], np.ndarray] = Row.values) -> np.ndarray:
+    """One number for each seed that all of some rows have, and each row: float64 ``(seeds, rows)``.
+
+    Args:
+      rows: the rows.
+      of: the numbers of a row, ``(seeds,)``; by default its test scores.
+
+    Raises:
+      MissingRunsError: if the rows have no seed in common.
+    """
+    columns = [dict(zip((run.seed for run in row.runs), of(row), strict=True)) for row in rows]
+    if seeds := sorted(set.intersection(*(set(column) for column in columns))):
+        return np.array([[column[seed] for column in columns] for seed in seeds])
+    raise MissingRunsError(f"{rows[0].network}: {', '.join(row.label for row in rows)} have no seed in common")
+
+
+def difference(row: Row, reference: Row) -> Estimate:
+    """The test score of a row less that of another, seed by seed.
+
+    Raises:
+      MissingRunsError: if they have no seed in common.
+    """
+    ours, theirs = by_seed([row, reference]).T
+    return estimate(ours - theirs)

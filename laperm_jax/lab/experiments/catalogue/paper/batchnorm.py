@@ -4,6 +4,7 @@ from laperm_jax.lab.config import PAPER, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import CONV2, DIGITS_CONV
 from laperm_jax.lab.experiments.core import Claim, Experiment, Variant
 from laperm_jax.lab.experiments.judges import judge_gap
+from laperm_jax.lab.experiments.statistics import Range, below
 
 GAMMA_BETA_RESET = Experiment(
     name="gamma-beta-reset",
@@ -23,15 +24,15 @@ GAMMA_BETA_RESET = Experiment(
     claims=(
         Claim(
             "Resetting BatchNorm's scale and shift at every sync costs about one point",
-            "rebuttal, answer 2",
-            "about -1 point (ResNet50, k = 800)",
             "resetting costs from 0.3 to 2 points; partly: it costs anything",
             judge_gap(
                 {"reset_batchnorm": True, "reestimate_batchnorm": 0},
                 {"reset_batchnorm": False, "reestimate_batchnorm": 0},
-                lambda gap: -0.02 <= gap <= -0.003,
-                lambda gap: gap < 0,
+                Range(-0.02, -0.003),
+                below(0),
             ),
+            source="rebuttal, answer 2",
+            paper="about -1 point (ResNet50, k = 800)",
         ),
     ),
 )
