@@ -41,7 +41,9 @@ def leaves_with_path(tree: Any, is_leaf: Callable[[Any], bool] | None = None) ->
 
 def _unboxed(tree: Any, prefix: KeyPath, is_leaf: Callable[[Any], bool]) -> Iterator[tuple[KeyPath, Any]]:
     for key_path, node in tree_leaves_with_path(tree, is_leaf=lambda node: is_leaf(node) or is_box(node)):
-        if is_leaf(node) or not is_box(node):
+        if (
+            is_leaf(node) or not is_box(node) or jax.tree_util.all_leaves([node])
+        ):  # an NNX Variable with hijax is a leaf
             yield prefix + key_path, node
             continue
         children = _children(node)

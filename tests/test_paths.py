@@ -136,6 +136,11 @@ def test_leaves_by_path_drops_boxes_alone(box, fields):
     assert leaves_by_path(box(1.0)) == {"": 1.0}
 
 
+def test_leaves_by_path_of_a_box_that_is_a_leaf():
+    variable = nnx.Param(jnp.ones(2), hijax=True)
+    assert leaves_by_path({"a": variable}) == {"a": variable}
+
+
 def test_leaves_by_path_of_a_box_with_a_second_leaf():
     assert leaves_by_path({"kernel": TwoLeaves(1, {"value": 2})}) == {"kernel": 1, "kernel/mask/value": 2}
 
