@@ -1,5 +1,6 @@
 """What `laperm profile` prints and draws."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,15 @@ from laperm_jax.lab.runs import plots
 from laperm_jax.sync._vectors import weight_vectors
 
 _COLUMNS = ("vectors", "fan-in", "std", "SoWP", "of i.i.d.", "normal", "uniform")
+_NAMED = 3  # arrays that are named where more are left out
 
 
-def profile(layers: Layers, out: Path | None) -> Table:
-    """Makes the table of weight profiles, and draws them if ``out`` names a picture.
+def table(layers: Layers) -> Table:
+    """The weight profile of each kernel, before training where that is known, and after it.
 
     Raises:
-      ConfigError: for weights that are not finite, and for a picture of an unknown kind.
-      OutputError: if it cannot be written.
+      ConfigError: for weights that are not finite.
     """
-    if out:
-        plots.check_picture(out)
     table = Table(
         caption="SoWP: share of the variance of sorted vectors that the layer's mean profile explains; beside it what "
         "i.i.d. normal vectors of that number and length would have. normal, uniform: distance of a sorted vector from "
@@ -33,22 +32,36 @@ def profile(layers: Layers, out: Path | None) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer")
     if layers.initial:
         table.add_column("trained")
     for name in _COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for path, axes in layers.axes.items():
         for weights, trained in ((layers.initial, "before"), (layers.weights, "after")):
             if weights and path in weights:
                 table.add_row(*_row(path, weight_vectors(weights[path], axes), [trained] if layers.initial else []))
-    if out:
-        try:
-            known = layers.initial if layers.initial and layers.initial.keys() >= layers.axes.keys() else None
-            plots.profile_panels(out, known, layers.weights, layers.axes)
-        except OSError as error:
-            raise OutputError(f"--out {out} cannot be written: {error.strerror}") from error
     return table
+
+
+def left_out(layers: Layers) -> Iterator[str]:
+    """A sentence for each reason that arrays of a file are not in the table."""
+    for reason in dict.fromkeys(layers.left_out.values()):
+        names = [path for path, of_path in layers.left_out.items() if of_path == reason]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"left out, {reason}: {', '.join(names[:_NAMED])}{more}"
+
+
+def draw(layers: Layers, out: Path) -> None:
+    """Draws the profiles.
+
+    Raises:
+      OutputError: if the picture cannot be written.
+    """
+    try:
+        plots.profiles(out, layers.initial, layers.weights, layers.axes)
+    except OSError as error:
+        raise OutputError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
 def _row(path: str, vectors: np.ndarray, trained: list[str]) -> list[str]:

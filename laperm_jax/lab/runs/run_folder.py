@@ -204,9 +204,9 @@ class RunFolder:
             weights.save(self.path / WEIGHTS, final)
             if self._records:
                 title = f"{summary['model']} on {summary['dataset']}, sync period {summary['sync_period']}"
-                plots.curves(self.path / CURVES, self._records, title)
+                plots.curves(self.path / CURVES, self._records, title, summary["best_epoch"])
             if axes:
-                plots.profiles(self.path / PROFILES, initial, free, final, axes)
+                plots.profiles(self.path / PROFILES, initial, final, axes)
             _write_json(self.path / SUMMARY, summary)
 
 
