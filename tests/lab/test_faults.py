@@ -26,6 +26,7 @@ import pytest
 from rich.console import Console
 
 from laperm_jax.lab.cli import app as cli
+from laperm_jax.lab.cli.commands.train import Train
 from laperm_jax.lab.config import ConfigError, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.inspection import keras_weights
@@ -212,7 +213,7 @@ def test_a_full_disk_stops_a_run_with_a_sentence_and_space_lets_it_go_on(
 ):
     """First at any file of a run, then no more."""
     out = file_system(f"size={size}k") / "run"
-    monkeypatch.setattr(cli, "parse", lambda args: cli.TrainCommand(MLP, out=out, resume=True))
+    monkeypatch.setattr(cli, "parse", lambda args: Train(MLP, out=out, resume=True))
     assert cli.main([]) == cli.CANNOT_WRITE
     errors = capsys.readouterr().err
     assert errors.startswith(f"laperm: --out {out} cannot be written: ")
@@ -228,7 +229,7 @@ def test_a_folder_that_turns_read_only_gets_a_sentence(file_system, whole, capsy
     out = file_system("size=10m") / "run"
     with stopped_after(50):
         train(MLP, out, resume=True)
-    monkeypatch.setattr(cli, "parse", lambda args: cli.TrainCommand(MLP, out=out, resume=True))
+    monkeypatch.setattr(cli, "parse", lambda args: Train(MLP, out=out, resume=True))
     file_system("ro")
     assert cli.main([]) == cli.BAD_INPUT
     assert capsys.readouterr().err == f"laperm: --out {out} cannot be written: Read-only file system\n"

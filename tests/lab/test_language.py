@@ -12,7 +12,7 @@ from laperm_jax.lab.cli import app as cli
 from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.data.datasets import Text
-from laperm_jax.lab.inspection import packing, sampling, tracing
+from laperm_jax.lab.inspection import packing, replay, sampling
 from laperm_jax.lab.runs import run
 from laperm_jax.lab.training.trainer import Trainer
 from tests import decoder
@@ -147,7 +147,7 @@ def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_pa
     again = run.train(with_settings(CONFIG, start=folder, epochs=1), tmp_path / "run")
     assert again["test_loss_start"] == summary["test_loss"]  # the same values in the same order
     with pytest.raises(ConfigError, match="began with the order of another run"):
-        tracing.trace(tmp_path / "run")
+        replay.replay(tmp_path / "run")
 
 
 def test_it_writes_on_and_the_seed_decides_what(finished):

@@ -19,6 +19,7 @@ from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.config.names import DATASETS, DatasetName
 
 NAMES = typing.get_args(DatasetName)
+PREPARED = ("mnist", "cifar10", "tiny_shakespeare")  # by `laperm data prepare`
 _COME_ALONG = {"digits": "digits come with scikit-learn"} | {
     name: f"{name} is a formula" for name in DATASETS["regression"]
 }
@@ -183,6 +184,17 @@ def prepare(name: str, data_dir: Path | None = None) -> Path:
 
         builder.download_and_prepare(file_format="array_record")
     return Path(builder.data_dir)
+
+
+def folder(name: str, data_dir: Path | None = None) -> tuple[Path, bool]:
+    """Where a dataset is kept, and whether it is prepared there.
+
+    Args:
+      name: one of ``PREPARED``.
+      data_dir: as for :func:`load`.
+    """
+    builder = _builder(name, _resolve(data_dir))
+    return Path(builder.data_dir), builder.is_prepared()
 
 
 def check_name(name: str) -> None:

@@ -18,7 +18,7 @@ from laperm_jax.lab.inspection import evaluation, keras_weights
 from laperm_jax.lab.models import classifiers
 
 MNIST, CIFAR10 = (28, 28, 1), (32, 32, 3)
-RELEASED = Path(__file__).parents[3] / "shared" / "pretrained"
+RELEASED = Path(__file__).parents[4] / "shared" / "pretrained"
 TFDS = Path(os.environ.get("TFDS_DATA_DIR", "missing"))
 NORM = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
 

@@ -1,0 +1,51 @@
+"""Printing: tables in pipes and on narrow terminals, literal text."""
+
+import io
+
+from rich import box
+from rich.table import Table
+
+from laperm_jax.lab.cli.output import Output
+
+NAME = "encoder/blocks/11/attention/query/kernel"
+
+
+def table():
+    found = Table(box=box.SIMPLE, caption="what it means")
+    found.add_column("layer")
+    for title in ("vectors", "fan-in", "std", "SoWP", "normal", "uniform"):
+        found.add_column(title, justify="right")
+    found.add_row(f"{NAME}[bold]", "1,024", "1,024", "0.0312", "0.9987", "0.012", "0.271")
+    return found
+
+
+def printed(**options):
+    file = io.StringIO()
+    Output(file=file, **options).print_table(table())
+    return file.getvalue()
+
+
+def test_tables_in_a_pipe_have_one_whole_line_for_each_row():
+    for width in (10, 40, 80):
+        (line,) = (line for line in printed(width=width).splitlines() if "encoder" in line)
+        assert line.split() == [f"{NAME}[bold]", "1,024", "1,024", "0.0312", "0.9987", "0.012", "0.271"]
+
+
+def test_tables_on_a_narrow_terminal_lose_nothing():
+    text = printed(width=44, force_terminal=True, color_system=None)
+    lines = text.splitlines()
+    assert lines[0] == f"{NAME}[bold]"
+    assert all(len(line.rstrip()) <= 44 for line in lines[1:])
+    words = " ".join(text.split())
+    assert "vectors 1,024, fan-in 1,024, std 0.0312, SoWP 0.9987, normal 0.012, uniform 0.271" in words
+    assert words.endswith("what it means")
+
+
+def test_tables_on_a_wide_terminal_are_tables():
+    assert f"{NAME}[bold]  " in printed(width=120, force_terminal=True, color_system=None)
+
+
+def test_text_in_a_pipe_is_not_folded():
+    file = io.StringIO()
+    Output(file=file, width=10).print("[red]a path with :smile: of more than ten characters[/red]")
+    assert file.getvalue() == "[red]a path with :smile: of more than ten characters[/red]\n"
