@@ -15,10 +15,12 @@ DataDir = Annotated[
 RunArgument = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.", metavar="RUN")]
 
 
-def check_writable(path: Path, option: str = "--out") -> None:
-    """Raises ConfigError where neither a file nor a folder can be made at a path."""
+def check_writable(path: Path, option: str = "--out", *, folder: bool = False) -> None:
+    """Raises ConfigError where a file, or a folder of files, cannot be written."""
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if existing != path and not existing.is_dir():
-        raise ConfigError(f"{option} {path} cannot be written: {existing} is a file")
+    if existing.is_dir() == (existing == path and not folder):
+        raise ConfigError(
+            f"{option} {path} cannot be written: {existing} is a {'folder' if existing.is_dir() else 'file'}"
+        )
     if not os.access(existing, os.W_OK):
         raise ConfigError(f"{option} {path} cannot be written: {existing} is read-only")

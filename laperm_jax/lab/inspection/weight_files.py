@@ -143,7 +143,7 @@ def _read_packed(path: Path) -> Iterable[Variable]:
 
 def _read_safetensors(path: Path) -> Iterable[Variable]:
     """Through bytes: safetensors' own readers for NumPy and JAX know neither bfloat16 nor float8."""
-    for name, tensor in safetensors.deserialize(path.read_bytes()):
+    for name, tensor in sorted(safetensors.deserialize(path.read_bytes()), key=lambda item: item[0]):  # it has no order
         dtype = _SAFETENSORS_DTYPES.get(tensor["dtype"])
         if dtype is None:
             raise ValueError(f"{name} holds numbers of type {tensor['dtype']}, which NumPy has not")

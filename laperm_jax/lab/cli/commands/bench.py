@@ -8,7 +8,7 @@ from laperm_jax.lab.config.commands import BenchConfig as BenchConfig
 def run(config: BenchConfig, console: Output) -> int:
     """Measures, and prints the tables."""
     if config.out:
-        check_writable(config.out)
+        check_writable(config.out, folder=True)
     from laperm_jax.lab.benchmark import bench
 
     rows, _ = bench.run(config, console)

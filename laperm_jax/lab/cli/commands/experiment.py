@@ -70,7 +70,7 @@ def _run(command: Experiments, console: Output) -> int:
     if command.seeds is not None and command.seeds < 1:
         raise ConfigError(f"--seeds is {command.seeds}; it must be 1 or more")
     out, keep = command.out or command.results / command.name, command.out is not None
-    check_writable(out)
+    check_writable(out, folder=True)
     from laperm_jax.lab.experiments import runner
 
     table = out / f"{command.scale}.jsonl"

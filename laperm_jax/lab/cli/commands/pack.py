@@ -50,7 +50,7 @@ def run_unpack(command: Unpack, console: Output) -> int:
     """Unpacks, and prints the file."""
     from laperm_jax.lab.inspection import packing
 
-    check_writable(command.out, "the folder")
+    check_writable(command.out, "the folder", folder=True)
     target = packing.unpack(command.file, command.out, max_bytes=command.max_bytes)
     console.print(f"{target}: the weights that were packed, bit for bit", soft_wrap=True)
     return 0

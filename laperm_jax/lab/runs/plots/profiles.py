@@ -131,7 +131,7 @@ def _ranks(panel: Panel, before: np.ndarray | None, after: np.ndarray) -> None:
     else:
         edges = np.linspace(0, 1, min(_BINS, after.shape[1]) + 1)
         ranks = [(rankdata(vectors, axis=1) - 0.5) / vectors.shape[1] for vectors in (before, after)]
-    cells, *_ = np.histogram2d(ranks[0].ravel(), ranks[1].ravel(), bins=edges)
+    cells, *_ = np.histogram2d(ranks[0].ravel(), ranks[1].ravel(), bins=[edges, edges])
     density = cells / cells.sum() / np.outer(np.diff(edges), np.diff(edges))
     limit = max(2.0, float(np.quantile(density, 0.99)))
     mesh = panel.pcolormesh(100 * edges, 100 * edges, density.T, cmap="Blues", vmin=0, vmax=limit)

@@ -43,8 +43,9 @@ def short_name(path: str, length: int = 26) -> str:
       >>> short_name("encoder/blocks/11/attention/query/kernel")
       'encoder/…/query/kernel'
     """
-    first, *middle, last = path.split("/")
-    while middle and len(path) > length:
-        middle.pop(0)
-        path = "/".join((first, "…", *middle, last))
+    separator = "/" if "/" in path else "."
+    first, *rest = path.split(separator)
+    while len(rest) > 1 and len(path) > length:
+        rest.pop(0)
+        path = separator.join((first, "…", *rest))
     return path if len(path) <= length else "…" + path[1 - length :]
