@@ -35,8 +35,14 @@ def test_the_core_imports_jax_and_optax_and_nothing_else_of_the_extras():
         "safetensors",
         "tensorboardX",
     ]
-    code = f"import sys, laperm_jax; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys; from laperm_jax import {', '.join(PUBLIC)}; print([x for x in {heavy} if x in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_names_are_imported_when_they_are_used():
+    code = "import sys, laperm_jax; assert 'jax' not in sys.modules; laperm_jax.laperm; assert 'jax' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not hasattr(laperm_jax, "no_such_name")
 
 
 def test_without_the_extra_the_command_says_what_to_install():

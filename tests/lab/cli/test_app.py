@@ -116,9 +116,9 @@ def test_a_shell_completion_is_printed(capsys):
     assert "--learning-rate" in capsys.readouterr().out
 
 
-def test_help_and_the_list_of_experiments_import_neither_flax_nor_orbax():
-    heavy = ["flax", "orbax", "matplotlib", "tensorflow_datasets", "sklearn"]
-    for line in (["--help"], ["train", "--help"], ["experiment", "run"]):
+def test_help_and_the_list_of_experiments_import_no_jax():
+    heavy = ["jax", "flax", "orbax", "matplotlib", "tensorflow_datasets", "sklearn"]
+    for line in (["train", "--help"], ["experiment", "list"]):
         code = f"import sys\nfrom laperm_jax.lab.cli import main\ntry: main({line})\nexcept SystemExit: pass\n"
         code += f"assert not [name for name in {heavy} if name in sys.modules], {line}"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -272,10 +272,9 @@ def test_ctrl_c_outside_training_exits_with_130_and_a_sentence(monkeypatch, caps
 
 
 def test_names_that_rich_takes_for_markup_are_printed_as_they_are(tmp_path, capsys):
-    for name in ("a[/b]", "[lr=0.1]", ":smile:"):
-        out = tmp_path / name
-        assert cli.main([*QUICK, "--out", str(out)]) == 0
-        assert f"results in {out}\n" in capsys.readouterr().out
+    out = tmp_path / "a[/b] [lr=0.1] :smile:"
+    assert cli.main([*QUICK, "--out", str(out)]) == 0
+    assert f"results in {out}\n" in capsys.readouterr().out
 
 
 def test_paths_that_cannot_be_used_get_a_sentence_and_exit_code_2(tmp_path, capsys):
