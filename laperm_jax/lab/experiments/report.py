@@ -1,6 +1,7 @@
 """One page about all experiments: for each a figure, a table, and what its results say about each claim."""
 
 import typing
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.config.scores import format_score
 from laperm_jax.lab.experiments import figures
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS
-from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement
+from laperm_jax.lab.experiments.core import Claim, Experiment, Judgement, Verdict
 from laperm_jax.lab.experiments.results import Results, Row
 
 
@@ -57,7 +58,12 @@ def write(out: Path, folder: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html").render(sections=[_context(section) for section in sections(folder)])
+    found = sections(folder)
+    counts = Counter(judgement.verdict for section in found for _, judgement in section.judgements)
+    tally = {verdict: counts[verdict] for verdict in typing.get_args(Verdict) if counts[verdict]}
+    page = environment.get_template("report.html").render(
+        sections=[_context(section) for section in found], tally=tally
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page)
@@ -79,6 +85,7 @@ def _context(section: Section) -> dict[str, Any]:
         "experiment": experiment,
         "scale": results.scale,
         "judgements": judgements,
+        "legend": figures.legend(results),
         "figures": [figure for network in results.networks for figure in figures.of_network(results, network)],
         "settings": {network: _settings(results, network) for network in results.networks},
         "titles": titles,

@@ -45,6 +45,24 @@ def test_page_has_each_experiment_with_its_figures(page):
     assert "smoke" in text
 
 
+def test_contents_lead_to_every_section(page):
+    text = page.read_text()
+    targets = re.findall(r'href="#([^"]+)"', text)
+    assert {"claims", "single-sync", "language"} <= set(targets)
+    assert set(targets) <= set(re.findall(r'id="([^"]+)"', text))
+
+
+def test_tables_are_folded_and_every_figure_has_words(page):
+    text = page.read_text()
+    assert text.count("<table") == text.count("<details><summary>Table, ") == 5
+    assert len(re.findall(r'<svg role="img" aria-label="[^"]+"', text)) == text.count("<svg")
+
+
+def test_ids_are_unique(page):
+    ids = re.findall(r' id="([^"]+)"', page.read_text())
+    assert len(ids) == len(set(ids))
+
+
 def test_samples_are_escaped(page):
     assert "&lt;LaPerm&gt; &amp; I" in page.read_text()
 

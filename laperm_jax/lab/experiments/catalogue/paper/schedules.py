@@ -40,9 +40,9 @@ def _beats_constant(results: Results) -> Finding:
     schedules = [results.select(label=variant.label) for variant in (*_CHANGING, *_WITH_LEARNING_RATE)]
     winner = max(filter(None, schedules), key=on_validation_data)
     gains = {row.network: difference(row, constant[row.network]) for row in winner}
-    measured = "; ".join(f"{network} {points(gain)}" for network, gain in gains.items())
+    measured = "; ".join(f"{winner[0].label}, {network}: {points(gain)}" for network, gain in gains.items())
     held = [above(0).holds(gain) for gain in gains.values()]
-    return Finding(count_of(held, 3), f"{winner[0].label}: {measured}")
+    return Finding(count_of(held, 3), measured)
 
 
 SCHEDULES = Experiment(
