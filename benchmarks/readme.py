@@ -3,275 +3,143 @@
 python benchmarks/readme.py
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import typing
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import tables
 
-from laperm_jax.lab.benchmark.bench import milliseconds
 from laperm_jax.lab.experiments import report
 from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
+from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
+from laperm_jax.lab.experiments.judges import nats, points
+from laperm_jax.lab.experiments.report import Section
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
 END = "<!-- end of results -->"
-PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naive_jax": "argsort(argsort) in JAX"}
 
 
-Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # names of files, and what makes a table of one
+class Headline(NamedTuple):
+    """A row of the README's table: LaPerm against Adam on one network of an experiment."""
+
+    title: str
+    experiment: str
+    network: str
+    laperm: Mapping[str, Any] = {"method": Method.LAPERM}  # what Results.select takes
+    adam: Mapping[str, Any] = {"method": Method.INNER}
 
 
-def render(results: Path, experiments: Path) -> str:
-    """The tables in Markdown: of every device that was measured, and of the claims that experiments decided about."""
-    devices = [_section(folder, FILES) for folder in sorted(results.iterdir()) if folder.is_dir()]
-    return "\n\n".join([*devices, _claims(experiments)])
-
-
-def render_page(results: Path, tables: Tables) -> str:
-    """Tables in Markdown, of every device that was measured."""
-    folders = [folder for folder in sorted(results.iterdir()) if folder.is_dir()]
-    return "\n\n".join(_section(folder, tables) for folder in folders)
-
-
-def insert(page: str, tables: str) -> str:
-    """The page with the tables between its two markers."""
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n{tables}\n{END}", page)
-
-
-def _claims(experiments: Path) -> str:
-    rows = (
-        f"| {claim.text} | {claim.paper} | {judgement.measured} | **{judgement.verdict}** | "
-        f"`{section.experiment.name}`, {section.results.scale} |"
-        for section in report.sections(experiments)
-        for claim, judgement in section.judgements
-    )
-    table = _table(["claim", "the paper", "measured", "verdict", "experiment, scale"], rows)
-    return f"The claims, decided by criteria that stand in `laperm experiment report`:\n\n{table}"
-
-
-def _experiments(experiments: Path, names: Sequence[str]) -> str:
-    """The results of some experiments; where a setting is varied, a column for each of its values."""
-    parts = []
-    for section in report.sections(experiments):
-        experiment, results, _ = section
-        if experiment.name not in names:
-            continue
-        titles, rows = report.table(results)
-        if experiment.x:
-            variants = list(dict.fromkeys(row[1] for row in rows))
-            of = {(row[0], row[1]): row[3] for row in rows}
-            titles = [titles[3], *variants]
-            rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks]
-        runs = [run.summary for row in results.rows for run in row.runs]
-        device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
-        command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
-        origin = f"**{experiment.title}.** On {device} ({date}, jax {runs[0]['versions']['jax']}; {command})."
-        lines = (f"| {' | '.join(row)} |" for row in rows)
-        parts.append(f"{origin}\n\n{_table(titles, lines)}")
-    return "\n\n".join(parts)
-
-
-def _section(folder: Path, tables: Tables) -> str:
-    """What there is of the tables of a device."""
-    return "\n\n".join(
-        render(json.loads((folder / name).read_text())) for name, render in tables if (folder / name).exists()
-    )
-
-
-def _faults(results: dict[str, Any]) -> str:
-    rows = (
-        f"| {row['fault']} | {row['tried']:,} | {row['survived']:,} | {row['refused']:,} | {row['bits_lost']:,} |"
-        for row in results["rows"]
-    )
-    table = _table(["fault", "tried", "survived", "refused", "bits lost"], rows)
-    return f"{_origin(results, results['command'])}\n\n{table}"
-
-
-def _sharding(results: dict[str, Any]) -> str:
-    mb = lambda size: f"{size / 1e6:,.2f}"
-    counts = sorted({row["devices"] for row in results["rows"]})
-    of = {(row["layout"], row["processes"], row["devices"]): row for row in results["rows"]}
-    layouts = list(dict.fromkeys(row["layout"] for row in results["rows"]))
-
-    def of_each_device(what: str, counts: Sequence[int], show: Callable[[dict[str, Any]], str]) -> str:
-        rows = (f"| {layout} | {' | '.join(show(of[layout, 1, count]) for count in counts)} |" for layout in layouts)
-        return _table([what, *(f"{count} device{'s' * (count > 1)}" for count in counts)], rows)
-
-    moved = of_each_device("received at a sync, MB", counts, lambda row: mb(sum(row["received_bytes"].values())))
-    # One device sorts a block at a time, in a loop, of which the program shows one turn.
-    work = of_each_device("weights sorted, millions", counts[1:], lambda row: mb(row["sorted_elements"]))
-    memory = of_each_device("weights, gradients and state, MB", counts, lambda row: mb(row["argument_bytes"]))
-    big = _table(
-        ["a billion weights on 8 devices, compiled", "GB each", "predicted", "peak", "predicted"],
-        (
-            f"| {row['layout']} | "
-            + " | ".join(
-                f"{row[name] / 1e9:.3f}"
-                for name in ("argument_bytes", "predicted_argument_bytes", "peak_bytes", "predicted_peak_bytes")
-            )
-            + " |"
-            for row in results["big"]
-        ),
-    )
-    weights = results["rows"][0]["weights"]
-    origin = f"{_origin(results, results['command'])} One layer of a transformer, {weights:,} weights; of each device:"
-    return f"{origin}\n\n{moved}\n\n{work}\n\n{memory}\n\n{big}"
-
-
-def _training(results: dict[str, Any]) -> str:
-    header = ["run", "seeds", "test accuracy", "free weights", "training", "a step"]
-    table = _table(header, (_training_row(row) for row in results["rows"]))
-    seconds = f"`laperm train`, from start to end: {results['laperm_train_seconds']:.0f} s."
-    return f"{_origin(results, results['command'])}\n\n{table}\n\n{seconds}"
-
-
-def _long_training(results: dict[str, Any]) -> str:
-    """Accuracies only: who trains for so long has other work done beside it, and times mean little."""
-    rows = (_training_row(row).rsplit("|", 3)[0] + "|" for row in results["rows"])
-    table = _table(["run", "seeds", "test accuracy", "free weights"], rows)
-    return f"{_origin(results, results['command'])}\n\n{table}"
-
-
-def _overhead(results: dict[str, Any]) -> str:
-    ways = ("apply_gradients", "update and apply_updates")
-    table = _table(
-        ["a step that is no sync, over Adam alone", "mlp", "Conv7"],
-        (_overhead_row(way, results["networks"]) for way in ways),
-    )
-    return f"{_origin(results, results['command'])}\n\n{table}"
-
-
-def _keras_loop(results: dict[str, Any]) -> str:
-    ways = list(results["rows"][0]["updates_per_second"])
-    rows = (
-        f"| {row['model']}, batch {row['batch_size']} | "
-        + " | ".join(f"{row['updates_per_second'][way]:,.0f}" for way in ways)
-        + f" | **{row['updates_per_second'][ways[0]] / row['updates_per_second'][ways[2]]:.0f}x** |"
-        for row in results["rows"]
-    )
-    keras = [f"Keras, {way}" for way in ways[2:]]
-    table = _table(["updates a second", *ways[:2], *keras, "first over third"], rows)
-    versions = f"Keras {results['keras']}, TensorFlow {results['tensorflow']}"
-    return f"{_origin(results, results['command'])} {versions}:\n\n{table}"
-
-
-def _sync(results: dict[str, Any]) -> str:
-    header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
-    table = _table(header, (_sync_row(row) for row in results["models"]))
-    command = f"laperm bench --peers --repeats {results['repeats']}"
-    return f"{_origin(results, command)} One sync, milliseconds:\n\n{table}"
-
-
-def _scaling(results: dict[str, Any]) -> str:
-    figures = (f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"])
-    return f"{_origin(results, 'laperm bench --models')} Nanoseconds a weight, in rows of 1,024: {', '.join(figures)}."
-
-
-def _table(header: Sequence[str], rows: Iterable[str]) -> str:
-    return "\n".join([f"| {' | '.join(header)} |", "|" + "---|" * len(header), *rows])
-
-
-def _origin(results: dict[str, Any], command: str) -> str:
-    return f"On {results['device']} ({results['date'][:10]}, jax {results['versions']['jax']}; `{command}`)."
-
-
-def _sync_row(row: dict[str, Any]) -> str:
-    sync, *others = (milliseconds(row[f"{name}_ms"], "not installed") for name in ("sync", *PEERS))
-    share = row["share_of_training"]["100"]
-    shown = "-" if share is None else f"{share:.2%}"
-    return f"| {row['model']} | {row['weights']:,} | **{sync}** | {' | '.join(others)} | {shown} |"
-
-
-def _training_row(row: dict[str, Any]) -> str:
-    mean = lambda name: np.mean(row[name])
-    spread = f" ± {np.std(row['test_accuracy'], ddof=1):.2%}" if len(row["seeds"]) > 1 else ""
-    accuracy = f"**{mean('test_accuracy'):.2%}**{spread}"
-    times = f"{mean('train_seconds'):.1f} s | {mean('ms_per_step'):.2g} ms"
-    return f"| {row['run']} | {len(row['seeds'])} | {accuracy} | {mean('test_accuracy_free'):.2%} | {times} |"
-
-
-def _overhead_row(way: str, networks: dict[str, Any]) -> str:
-    return (
-        f"| {way} | " + " | ".join(f"{networks[name][way]['over_adam_alone']:+.1%}" for name in ("mlp", "conv7")) + " |"
-    )
-
-
-def _packing(results: dict[str, Any]) -> str:
-    others = ("floats, zstd -19", "floats, xz -9", "ranks, zstd -19", "ranks, xz -9")
-
-    def row(measured: dict[str, Any]) -> str:
-        numbers = [
-            f"{measured['weights_bytes']:,}",
-            f"**{measured['packed_bytes']:,}**",
-            f"**{measured['places_bytes']:,}**",
-            f"{measured['entropy_bytes']:,.0f}",
-            f"{measured['places_bytes'] / measured['entropy_bytes'] - 1:+.2%}",
-            *(f"{measured[name]:,}" for name in others),
-            f"{measured['pack_seconds']:.1f} s",
-            f"{measured['unpack_seconds']:.1f} s",
-        ]
-        return f"| {measured['network']} | {' | '.join(numbers)} |"
-
-    header = ["bytes", "weights", "packed", "of it places", "entropy", "over it", *others, "pack", "unpack"]
-    return f"{_origin(results, results['command'])}\n\n{_table(header, map(row, results['rows']))}"
-
-
-def _sync_periods(results: dict[str, Any]) -> str:
-    def row(measured: dict[str, Any]) -> str:
-        mean = lambda name: float(np.mean(measured[name]))
-        shares = [f"{mean(name):.1%}" for name in ("stuck", "moved")]
-        accuracies = [f"{mean(name):.2%}" for name in ("test_accuracy", "test_accuracy_free")]
-        cells = [str(measured["sync_period"]), *shares, f"{mean('free_distance'):.2f}", *accuracies]
-        return f"| {measured['network']} | {' | '.join(cells)} |"
-
-    header = ["network", "k", "stuck", "moved", "distance", "test accuracy", "free weights"]
-    table = _table(header, map(row, results["rows"]))
-    title = f"At the first sync, and at the end; means of {len(results['rows'][0]['seeds'])} seeds:"
-    return f"{_origin(results, results['command'])} {title}\n\n{table}"
-
-
-def _decomposition(results: dict[str, Any]) -> str:
-    names = list(results["rows"][0]["accuracies"])
-
-    def row(measured: dict[str, Any]) -> str:
-        accuracies = (np.array(measured["accuracies"][name]) for name in names)
-        shares = " / ".join(f"{np.mean(measured['shares'][part]):.1%}" for part in ("values", "places", "residual"))
-        cells = (f"{values.mean():.2%} ± {values.std(ddof=1):.2%}" for values in accuracies)
-        return f"| {measured['network']}, {measured['trained by']} | {shares} | {' | '.join(cells)} |"
-
-    table = _table(["network, trained by", "D0 / D1 / D2", *names], map(row, results["rows"]))
-    seeds = len(next(iter(results["rows"][0]["accuracies"].values())))
-    title = f"Test accuracy, mean and standard deviation of {seeds} seeds:"
-    return f"{_origin(results, results['command'])} {title}\n\n{table}"
-
-
-FILES: Tables = (
-    ("training.json", _training),
-    ("training_long.json", _long_training),
-    ("step_overhead.json", _overhead),
-    ("keras_loop.json", _keras_loop),
-    ("bench.json", _sync),
-    ("scaling/bench.json", _scaling),
+HEADLINES = (
+    Headline("MNIST, mlp 256-256, 10 epochs", "dense", "mlp"),
+    Headline("MNIST, Conv7, 1 epoch", "dense", "conv7, 1 epoch"),
+    Headline("CIFAR-10, Conv2, 500 steps", "dense", "conv2, 500 steps"),
+    Headline("CIFAR-10, vision transformer, 700 steps", "vision-transformer", "CIFAR-10, 700 steps"),
+    Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
 )
+Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # a file of benchmarks/results/DEVICE, and its table
+MEASURED: Mapping[str, Tables] = {
+    "docs/analysis.md": (("decomposition.json", tables.decomposition), ("sync_period.json", tables.sync_periods)),
+    "docs/format.md": (("packing.json", tables.packing),),
+    "docs/reliability.md": (("reliability.json", tables.faults), ("sharding.json", tables.sharding)),
+    "docs/speed.md": (
+        ("training.json", tables.training),
+        ("training_long.json", tables.long_training),
+        ("step_overhead.json", tables.overhead),
+        ("keras_loop.json", tables.keras_loop),
+        ("bench.json", tables.sync),
+        ("scaling/bench.json", tables.scaling),
+    ),
+}
 
 
 def pages() -> dict[Path, str]:
     """The pages with tables, and what they should hold."""
-    results = ROOT / "benchmarks" / "results"
-    tables = {
-        "README.md": render(results, ROOT / "results"),
-        "docs/analysis.md": render_page(
-            results, [("decomposition.json", _decomposition), ("sync_period.json", _sync_periods)]
-        ),
-        "docs/beyond.md": _experiments(ROOT / "results", [experiment.name for experiment in BEYOND_EXPERIMENTS]),
-        "docs/format.md": render_page(results, [("packing.json", _packing)]),
-        "docs/reliability.md": render_page(results, [("reliability.json", _faults), ("sharding.json", _sharding)]),
+    sections = report.sections(ROOT / "results")
+    texts = {
+        "README.md": f"{headlines(sections)}\n\n{tally(sections)}",
+        "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
+        "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
+        **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }
-    return {ROOT / name: insert((ROOT / name).read_text(), text) for name, text in tables.items()}
+    return {ROOT / page: insert((ROOT / page).read_text(), text) for page, text in texts.items()}
+
+
+def insert(page: str, text: str) -> str:
+    """The page with a text between its two markers."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    return pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page)
+
+
+def measurements(of_page: Tables) -> str:
+    """The tables of a page, for every device that was measured."""
+    folders = sorted(folder for folder in (ROOT / "benchmarks" / "results").iterdir() if folder.is_dir())
+    files = ((folder / name, render) for folder in folders for name, render in of_page)
+    return "\n\n".join(render(json.loads(path.read_text())) for path, render in files if path.exists())
+
+
+def headlines(sections: Sequence[Section]) -> str:
+    """LaPerm against Adam: scores, and their difference with its 95 % interval."""
+    results = {section.experiment.name: section.results for section in sections}
+    rows = []
+    for title, experiment, network, laperm, adam in HEADLINES:
+        with contextlib.suppress(KeyError, MissingRunsError):
+            found = results[experiment]
+            scores = (report.score_text(found.best(network, **where)) for where in (laperm, adam))
+            unit = points if found.score == "accuracy" else nats
+            rows.append(f"| {title} | {' | '.join(scores)} | {unit(found.gap(network, laperm, adam))} |")
+    return tables.markdown(["", "LaPerm", "Adam", "difference [95 %]"], rows)
+
+
+def tally(sections: Sequence[Section]) -> str:
+    """How many claims have which verdict, with a link."""
+    counts = Counter(judgement.verdict for section in sections for _, judgement in section.judgements)
+    of_verdict = ", ".join(f"{counts[verdict]} {verdict}" for verdict in typing.get_args(Verdict) if counts[verdict])
+    return f"{counts.total()} claims: {of_verdict}."
+
+
+def claims(sections: Sequence[Section]) -> str:
+    """Every claim with its verdict, what was measured and the criterion."""
+    parts = []
+    for experiment, results, judgements in sections:
+        command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
+        parts.append(f"### {experiment.title}\n\n{experiment.question} {command}")
+        for claim, judgement in judgements:
+            published = f" The paper: {claim.paper}." if claim.paper != "-" else ""
+            amended = f" *Changed after results were seen: {claim.amended}.*" if claim.amended else ""
+            parts.append(
+                f"**{judgement.verdict[0].upper()}{judgement.verdict[1:]}: {claim.text}** ({claim.source or 'ours'})."
+                f"{published} Criterion: {claim.criterion}.{amended}"
+            )
+            parts.append("\n".join(f"- {measured}" for measured in judgement.measured.split("; ")))
+    return "\n\n".join(parts)
+
+
+def experiments(sections: Sequence[Section], shown: Sequence[Experiment]) -> str:
+    """The results of some experiments; if a setting is varied, a column for each of its values."""
+    names = {experiment.name for experiment in shown}
+    return "\n\n".join(_experiment(section) for section in sections if section.experiment.name in names)
+
+
+def _experiment(section: Section) -> str:
+    experiment, results, _ = section
+    titles, rows = report.table(results)
+    if experiment.x:
+        variants = list(dict.fromkeys(row[1] for row in rows))
+        of = {(row[0], row[1]): row[3] for row in rows}
+        titles = [titles[3], *variants]
+        rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks]
+    runs = [run.summary for row in results.rows for run in row.runs]
+    device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
+    command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
+    origin = f"**{experiment.title}.** On {device} ({date}, jax {runs[0]['versions']['jax']}; {command})."
+    lines = (f"| {' | '.join(row)} |" for row in rows)
+    return f"{origin}\n\n{tables.markdown(titles, lines)}"
 
 
 if __name__ == "__main__":

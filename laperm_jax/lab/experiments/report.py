@@ -77,6 +77,14 @@ def table(results: Results) -> tuple[list[str], list[list[str]]]:
     return [*titles, *results.experiment.metrics.values()], [_cells(results, row) for row in results.rows]
 
 
+def score_text(row: Row) -> str:
+    """The mean test score of a row, and its standard deviation if it has several seeds."""
+    several = len(row.runs) > 1
+    if row.score == "accuracy":
+        return f"{100 * row.mean():.2f}{f' ± {100 * row.spread():.2f}' if several else ''} %"
+    return format_score(row.score, row.mean()) + (f" ± {row.spread():.2g}" if several else "")
+
+
 def _context(section: Section) -> dict[str, Any]:
     experiment, results, judgements = section
     runs = [run.summary for row in results.rows for run in row.runs]
@@ -99,14 +107,9 @@ def _context(section: Section) -> dict[str, Any]:
 
 def _cells(results: Results, row: Row) -> list[str]:
     """A row of the table."""
-    several = len(row.runs) > 1
-    if results.score == "accuracy":
-        score = f"{100 * row.mean():.2f}{f' ± {100 * row.spread():.2f}' if several else ''} %"
-    else:
-        score = format_score(results.score, row.mean()) + (f" ± {row.spread():.2g}" if several else "")
     free = format_score(results.score, row.mean(f"test_{results.score}_free"))
     others = (_mean(row, metric) for metric in results.experiment.metrics)
-    return [row.network, row.label, str(len(row.runs)), score, free, *others]
+    return [row.network, row.label, str(len(row.runs)), score_text(row), free, *others]
 
 
 def _mean(row: Row, metric: str) -> str:

@@ -25,7 +25,7 @@ def _survives(results: Results) -> Finding:
         for name, init in _VALUES.items():
             row = results.best(network, start=_ADAM, init=init)
             start, gap = 100 * row.mean("test_accuracy_start"), difference(row, adam)
-            texts.append(f"{network} onto {name}: {start:.1f} % at once, then Adam's {points(gap)}")
+            texts.append(f"{network} onto {name}: {start:.1f} % at once, then {points(gap)} against Adam")
             held.append(at_least(-0.01).holds(gap))
     return Finding(every(held), "; ".join(texts))
 

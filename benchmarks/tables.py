@@ -1,0 +1,180 @@
+"""Tables in Markdown of the measurements in benchmarks/results."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from laperm_jax.lab.benchmark.bench import milliseconds
+
+PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naive_jax": "argsort(argsort) in JAX"}
+
+
+def faults(results: dict[str, Any]) -> str:
+    rows = (
+        f"| {row['fault']} | {row['tried']:,} | {row['survived']:,} | {row['refused']:,} | {row['bits_lost']:,} |"
+        for row in results["rows"]
+    )
+    table = markdown(["fault", "tried", "survived", "refused", "bits lost"], rows)
+    return f"{_origin(results, results['command'])}\n\n{table}"
+
+
+def sharding(results: dict[str, Any]) -> str:
+    mb = lambda size: f"{size / 1e6:,.2f}"
+    counts = sorted({row["devices"] for row in results["rows"]})
+    of = {(row["layout"], row["processes"], row["devices"]): row for row in results["rows"]}
+    layouts = list(dict.fromkeys(row["layout"] for row in results["rows"]))
+
+    def of_each_device(what: str, counts: Sequence[int], show: Callable[[dict[str, Any]], str]) -> str:
+        rows = (f"| {layout} | {' | '.join(show(of[layout, 1, count]) for count in counts)} |" for layout in layouts)
+        return markdown([what, *(f"{count} device{'s' * (count > 1)}" for count in counts)], rows)
+
+    moved = of_each_device("received at a sync, MB", counts, lambda row: mb(sum(row["received_bytes"].values())))
+    # One device sorts a block at a time, in a loop, of which the program shows one turn.
+    work = of_each_device("weights sorted, millions", counts[1:], lambda row: mb(row["sorted_elements"]))
+    memory = of_each_device("weights, gradients and state, MB", counts, lambda row: mb(row["argument_bytes"]))
+    big = markdown(
+        ["a billion weights on 8 devices, compiled", "GB each", "predicted", "peak", "predicted"],
+        (
+            f"| {row['layout']} | "
+            + " | ".join(
+                f"{row[name] / 1e9:.3f}"
+                for name in ("argument_bytes", "predicted_argument_bytes", "peak_bytes", "predicted_peak_bytes")
+            )
+            + " |"
+            for row in results["big"]
+        ),
+    )
+    weights = results["rows"][0]["weights"]
+    origin = f"{_origin(results, results['command'])} One layer of a transformer, {weights:,} weights; of each device:"
+    return f"{origin}\n\n{moved}\n\n{work}\n\n{memory}\n\n{big}"
+
+
+def training(results: dict[str, Any]) -> str:
+    header = ["run", "seeds", "test accuracy", "free weights", "training", "a step"]
+    table = markdown(header, (_training_row(row) for row in results["rows"]))
+    seconds = f"`laperm train`, from start to end: {results['laperm_train_seconds']:.0f} s."
+    return f"{_origin(results, results['command'])}\n\n{table}\n\n{seconds}"
+
+
+def long_training(results: dict[str, Any]) -> str:
+    """Accuracies only: other work ran beside so long a training."""
+    rows = (_training_row(row).rsplit("|", 3)[0] + "|" for row in results["rows"])
+    table = markdown(["run", "seeds", "test accuracy", "free weights"], rows)
+    return f"{_origin(results, results['command'])}\n\n{table}"
+
+
+def overhead(results: dict[str, Any]) -> str:
+    ways = ("apply_gradients", "update and apply_updates")
+    table = markdown(
+        ["a non-sync step, over Adam alone", "mlp", "Conv7"],
+        (_overhead_row(way, results["networks"]) for way in ways),
+    )
+    return f"{_origin(results, results['command'])}\n\n{table}"
+
+
+def keras_loop(results: dict[str, Any]) -> str:
+    ways = list(results["rows"][0]["updates_per_second"])
+
+    def row(measured: dict[str, Any]) -> str:
+        rates = measured["updates_per_second"]
+        bold = (f"**{rates[way]:,.0f}**" if rates[way] == max(rates.values()) else f"{rates[way]:,.0f}" for way in ways)
+        ratio = f"{rates[ways[0]] / rates[ways[2]]:.0f}x"
+        return f"| {measured['model']}, batch {measured['batch_size']} | {' | '.join(bold)} | {ratio} |"
+
+    keras = [f"Keras, {way}" for way in ways[2:]]
+    table = markdown(["updates a second", *ways[:2], *keras, "first over third"], map(row, results["rows"]))
+    versions = f"Keras {results['keras']}, TensorFlow {results['tensorflow']}"
+    return f"{_origin(results, results['command'])} {versions}:\n\n{table}"
+
+
+def sync(results: dict[str, Any]) -> str:
+    header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
+    table = markdown(header, (_sync_row(row) for row in results["models"]))
+    command = f"laperm bench --peers --repeats {results['repeats']}"
+    return f"{_origin(results, command)} One sync, milliseconds:\n\n{table}"
+
+
+def scaling(results: dict[str, Any]) -> str:
+    figures = (f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"])
+    return f"{_origin(results, 'laperm bench --models')} Nanoseconds a weight, in rows of 1,024: {', '.join(figures)}."
+
+
+def markdown(header: Sequence[str], rows: Iterable[str]) -> str:
+    return "\n".join([f"| {' | '.join(header)} |", "|" + "---|" * len(header), *rows])
+
+
+def _origin(results: dict[str, Any], command: str) -> str:
+    return f"On {results['device']} ({results['date'][:10]}, jax {results['versions']['jax']}; `{command}`)."
+
+
+def _sync_row(row: dict[str, Any]) -> str:
+    times = [row[f"{name}_ms"] for name in ("sync", *PEERS)]
+    fastest = min(time for time in times if time is not None)
+    shown = (milliseconds(time, "not installed") for time in times)
+    bold = (f"**{text}**" if time == fastest else text for time, text in zip(times, shown, strict=True))
+    share = row["share_of_training"]["100"]
+    return f"| {row['model']} | {row['weights']:,} | {' | '.join(bold)} | {'-' if share is None else f'{share:.2%}'} |"
+
+
+def _training_row(row: dict[str, Any]) -> str:
+    mean = lambda name: np.mean(row[name])
+    spread = f" ± {np.std(row['test_accuracy'], ddof=1):.2%}" if len(row["seeds"]) > 1 else ""
+    accuracy = f"{mean('test_accuracy'):.2%}{spread}"
+    times = f"{mean('train_seconds'):.1f} s | {mean('ms_per_step'):.2g} ms"
+    return f"| {row['run']} | {len(row['seeds'])} | {accuracy} | {mean('test_accuracy_free'):.2%} | {times} |"
+
+
+def _overhead_row(way: str, networks: dict[str, Any]) -> str:
+    return (
+        f"| {way} | " + " | ".join(f"{networks[name][way]['over_adam_alone']:+.1%}" for name in ("mlp", "conv7")) + " |"
+    )
+
+
+def packing(results: dict[str, Any]) -> str:
+    others = ("floats, zstd -19", "floats, xz -9", "ranks, zstd -19", "ranks, xz -9")
+
+    def row(measured: dict[str, Any]) -> str:
+        numbers = [
+            f"{measured['weights_bytes']:,}",
+            f"{measured['packed_bytes']:,}",
+            f"{measured['places_bytes']:,}",
+            f"{measured['entropy_bytes']:,.0f}",
+            f"{measured['places_bytes'] / measured['entropy_bytes'] - 1:+.2%}",
+            *(f"{measured[name]:,}" for name in others),
+            f"{measured['pack_seconds']:.1f} s",
+            f"{measured['unpack_seconds']:.1f} s",
+        ]
+        return f"| {measured['network']} | {' | '.join(numbers)} |"
+
+    header = ["bytes", "weights", "packed", "of it permutations", "entropy", "over it", *others, "pack", "unpack"]
+    return f"{_origin(results, results['command'])}\n\n{markdown(header, map(row, results['rows']))}"
+
+
+def sync_periods(results: dict[str, Any]) -> str:
+    def row(measured: dict[str, Any]) -> str:
+        mean = lambda name: float(np.mean(measured[name]))
+        shares = [f"{mean(name):.1%}" for name in ("stuck", "moved")]
+        accuracies = [f"{mean(name):.2%}" for name in ("test_accuracy", "test_accuracy_free")]
+        cells = [str(measured["sync_period"]), *shares, f"{mean('free_distance'):.2f}", *accuracies]
+        return f"| {measured['network']} | {' | '.join(cells)} |"
+
+    header = ["network", "k", "stuck", "moved", "distance", "test accuracy", "free weights"]
+    table = markdown(header, map(row, results["rows"]))
+    title = f"At the first sync, and at the end; means of {len(results['rows'][0]['seeds'])} seeds:"
+    return f"{_origin(results, results['command'])} {title}\n\n{table}"
+
+
+def decomposition(results: dict[str, Any]) -> str:
+    names = list(results["rows"][0]["accuracies"])
+
+    def row(measured: dict[str, Any]) -> str:
+        accuracies = (np.array(measured["accuracies"][name]) for name in names)
+        shares = " / ".join(f"{np.mean(measured['shares'][part]):.1%}" for part in ("values", "places", "residual"))
+        cells = (f"{values.mean():.2%} ± {values.std(ddof=1):.2%}" for values in accuracies)
+        return f"| {measured['network']}, {measured['trained by']} | {shares} | {' | '.join(cells)} |"
+
+    table = markdown(["network, trained by", "D0 / D1 / D2", *names], map(row, results["rows"]))
+    seeds = len(next(iter(results["rows"][0]["accuracies"].values())))
+    title = f"Test accuracy, mean and standard deviation of {seeds} seeds:"
+    return f"{_origin(results, results['command'])} {title}\n\n{table}"
