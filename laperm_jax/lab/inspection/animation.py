@@ -54,7 +54,7 @@ def animate(replayed: Replay, out: Path) -> int:
 def _figure(replayed: Replay) -> tuple[Figure, Callable[[int], None]]:
     """The figure, and a function that shows one moment in it."""
     units = replayed.vectors.shape[1]
-    figure = Figure(figsize=(9, 4.2), dpi=80, layout="constrained")
+    figure = Figure(figsize=(9, 3.5), dpi=80, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.6, 1), squeeze=False).flat
     left.suptitle(f"{short_name(replayed.layer, 40)}: {units} of {replayed.units} units")
     panels = left.subplots(-(-units // _COLUMNS), min(units, _COLUMNS), squeeze=False).flat

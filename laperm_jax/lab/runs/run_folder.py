@@ -204,7 +204,8 @@ class RunFolder:
             weights.save(self.path / WEIGHTS, final)
             if self._records:
                 title = f"{summary['model']} on {summary['dataset']}, sync period {summary['sync_period']}"
-                plots.curves(self.path / CURVES, self._records, title, summary["best_epoch"])
+                period = self._config.sync.sync_period if self._config.sync.sync_schedule == "constant" else None
+                plots.curves(self.path / CURVES, self._records, title, summary["best_epoch"], period)
             if axes:
                 plots.profiles(self.path / PROFILES, initial, final, axes)
             _write_json(self.path / SUMMARY, summary)

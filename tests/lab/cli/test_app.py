@@ -234,6 +234,7 @@ def wait_for(path, process):
         time.sleep(0.1)
 
 
+@pytest.mark.nightly
 def test_ctrl_c_leaves_a_readable_run(tmp_path):
     out = tmp_path / "run"
     process = started("train", "--epochs", "100000", "--out", out)

@@ -17,7 +17,7 @@ _MAX_TICKS = 100  # more syncs than these would be one bar
 _LEAST_SPAN = 0.05  # of an axis of accuracies: a difference of 0.1 points is to look small
 
 
-def curves(path: Path, records: Records, title: str, best_epoch: int = 0, syncs: Sequence[float] = ()) -> None:
+def curves(path: Path, records: Records, title: str, best_epoch: int = 0, sync_period: int | None = None) -> None:
     """Draws a run against epochs: training loss, validation scores, and what the first sync of each epoch did.
 
     Shares of weights and distances, which have different units, have panels of their own; lines are means over the
@@ -28,14 +28,17 @@ def curves(path: Path, records: Records, title: str, best_epoch: int = 0, syncs:
       records: as in ``metrics.jsonl``, one an epoch.
       title: above the picture.
       best_epoch: the epoch that was chosen; 0 if none.
-      syncs: when the run synced, in epochs.
+      sync_period: updates between syncs, to mark these; None if there are none or the period changes.
     """
     synced = [record for record in records if record["first_sync"]]
     rows = 2 if synced else 1
     figure = Figure(figsize=(10, 3.2 * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     panels = figure.subplots(rows, 2, squeeze=False)
-    _loss(panels[0, 0], records, syncs)
+    updates = records[-1]["step"]
+    syncs = range(sync_period, updates + 1, sync_period) if sync_period else []
+    steps_per_epoch = records[0]["step"] / records[0]["epoch"]
+    _loss(panels[0, 0], records, [step / steps_per_epoch for step in syncs])
     _scores(panels[0, 1], records, best_epoch)
     if synced:
         _shares(panels[1, 0], synced)
