@@ -250,6 +250,7 @@ def test_ctrl_c_leaves_a_readable_run(tmp_path):
     assert f"the same command with --resume goes on in {out}" in stdout
 
 
+@pytest.mark.nightly
 def test_a_run_whose_reader_is_gone_ends_in_order_and_keeps_its_files(tmp_path):
     out = tmp_path / "run"
     process = started("train", "--epochs", "100000", "--out", out)

@@ -25,6 +25,7 @@ def test_decompose_measures_what_parts_are_worth(runs, capsys):
     assert "D0 normal, D2 removed" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_networks_with_batchnorm_are_decomposed(tmp_path, monkeypatch):
     monkeypatch.setattr(decomposing, "_BATCHES", 2)
     config = with_settings(MLP, model="conv2", epochs=None, steps=2, batch_size=16, sync_period=1)
