@@ -1,6 +1,6 @@
 """Compiles the native kernel. Standard library only: the build hook runs this file where JAX is not installed.
 
-``python -m laperm_jax.sync.native._build`` compiles it in a checkout.
+In a checkout, ``python laperm_jax/sync/native/_build.py`` compiles it.
 """
 
 import contextlib

@@ -36,9 +36,10 @@ def _load(folder: Path) -> str | None:
     """Loads and registers the library of a folder; returns why that was not possible."""
     try:
         library = _open(folder)
+        handlers = {name: jax.ffi.pycapsule(getattr(library, name)) for name in _TARGETS}
         jax.devices("cpu")  # a target that is refused while the backend starts would take the backend down
-        for name in _TARGETS:
-            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+        for name, handler in handlers.items():
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
     except Exception as error:  # whatever it is, the other implementations remain
         return str(error) or type(error).__name__
     return None

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
+#include "linear_sort.h"
 #include "network.h"
 #include "parallel.h"
 #include "radix_sort.h"
@@ -28,15 +30,13 @@ void CopyVector(const Vectors<Word>& array, const Block& block, size_t vector) {
 }
 
 // Short vectors, by a sorting network.
-template <class Format>
+template <class Word>
 class NetworkBody {
-  using Word = typename Format::Word;
-
  public:
-  static constexpr size_t kWidth = Network<Format>::kWidth;
+  static constexpr size_t kWidth = Network<Word>::kWidth;
 
   NetworkBody(const Vectors<Word>& array, const Blocks& blocks, size_t at_once)
-      : array_(array), blocks_(blocks), at_once_(at_once), network_(new Network<Format>) {}
+      : array_(array), blocks_(blocks), at_once_(at_once), network_(new Network<Word>) {}
 
   void operator()(size_t index) {
     size_t end = std::min(blocks_.Count(), (index + 1) * at_once_);
@@ -45,11 +45,11 @@ class NetworkBody {
 
  private:
   void Do(const Block& block) {
-    network_->Sort(array_.weights + block.start, block.stride, block.pitch, array_.fan_in, block.vectors);
+    network_->Sort(array_.weights + block.start, block.stride, block.pitch, array_.fan_in, block.vectors,
+                   array_.infinity);
     size_t vectors[kWidth], count = 0;  // to be written
     for (size_t j = 0; j < block.vectors; ++j) {
-      const Word* vector = array_.weights + block.start + j * block.pitch;
-      if (!array_.values || Format::AllFinite(vector, block.stride, array_.fan_in)) {
+      if (!array_.values || network_->IsFinite(j)) {
         vectors[count++] = j;
       } else {
         CopyVector(array_, block, j);
@@ -72,19 +72,19 @@ class NetworkBody {
   const Vectors<Word> array_;
   const Blocks blocks_;
   const size_t at_once_;
-  std::unique_ptr<Network<Format>> network_;
+  std::unique_ptr<Network<Word>> network_;
 };
 
-// Longer vectors, by radix sorts. Vectors that are not contiguous are transposed into scratch memory and back: a cache
-// line holds a row of a block.
+// Longer vectors, by a linear map or by radix sorts. Vectors that are not contiguous are transposed into scratch memory
+// and back: a cache line holds a row of a block.
 template <class Item>
-class RadixBody {
-  using Format = typename Item::Format;
-  using Word = typename Format::Word;
+class RowBody {
+  using Word = typename Item::Word;
   using Integer = typename Item::Integer;
   static constexpr size_t kMaxWidth = std::max<size_t>(64 / sizeof(Word), 16);
   static constexpr size_t kPadding = 16;  // of a row; rows a power of two apart would share few lines of the cache
-  static constexpr size_t kAhead = 16;    // rows that are fetched before they are needed
+  static constexpr size_t kAhead = 16;    // rows that are fetched before they are needed,
+  static constexpr int kLevel2 = 2;       // to the second level: rows a power of two apart evict each other from the first
 
  public:
   // Vectors in a block: fewer than fill a cache line where threads or scratch memory are short of them.
@@ -101,7 +101,7 @@ class RadixBody {
     return copies * sizeof(Word) + 4 * array.fan_in * sizeof(Integer);
   }
 
-  RadixBody(const Vectors<Word>& array, const Blocks& blocks, size_t width)
+  RowBody(const Vectors<Word>& array, const Blocks& blocks, size_t width)
       : array_(array),
         blocks_(blocks),
         transposes_(array.inner != 1),
@@ -113,18 +113,19 @@ class RadixBody {
   void operator()(size_t index) {
     Block block = blocks_[index];
     Rows rows[kMaxWidth];
-    size_t count = 0;  // to be ranked
+    size_t count = 0;  // for a radix sort
     if (transposes_) Transpose(block);
     for (size_t j = 0; j < block.vectors; ++j) {
       Rows row = RowsOf(block, j);
-      if (!array_.values || Format::AllFinite(row.weights, 1, array_.fan_in)) {
+      bool finite = AllFinite(row.weights, 1, array_.fan_in, array_.infinity);
+      if (!finite && array_.values) {
+        if (!transposes_) CopyVector(array_, block, j);
+      } else if (!finite || !RankByLinearMap(row)) {
         rows[count++] = row;
-      } else if (!transposes_) {
-        CopyVector(array_, block, j);
       }
     }
-    for (size_t j = 0; j + 1 < count; j += 2) Do<2>(rows + j);
-    if (count % 2) Do<1>(rows + count - 1);
+    for (size_t j = 0; j + 1 < count; j += 2) RankByRadix<2>(rows + j);
+    if (count % 2) RankByRadix<1>(rows + count - 1);
     if (transposes_) Store(block);
   }
 
@@ -144,19 +145,33 @@ class RadixBody {
     return {weights, other, array_.values ? weights : other};
   }
 
+  bool RankByLinearMap(const Rows& row) {
+    if constexpr (kBits<Word> == 32) {
+      if (array_.fan_in > LinearSort::kMaxLength) return false;
+      if (array_.values) {
+        auto place = [&](size_t rank, size_t position) { row.result[position] = row.values[rank]; };
+        return LinearSort::Rank(row.weights, array_.fan_in, items_.get(), place);
+      }
+      auto sort = [&](size_t rank, size_t position) { row.result[rank] = row.weights[position]; };
+      return LinearSort::Rank(row.weights, array_.fan_in, items_.get(), sort);
+    }
+    return false;
+  }
+
   template <int kRows>
-  void Do(const Rows* rows) {
+  void RankByRadix(const Rows* rows) {
+    Integer *first = items_.get(), *second = first + kRows * array_.fan_in;
     auto load = [&](int row, size_t i) { return Item::Pack(rows[row].weights[i], uint32_t(i)); };
     if (array_.values) {
       auto place = [&](int row, size_t rank, size_t position) {
         rows[row].result[position] = rows[row].values[rank];
       };
-      RadixSort<Item, kRows>::Rank(array_.fan_in, items_.get(), items_.get() + kRows * array_.fan_in, load, place);
+      RadixSort<Item, kRows>::Rank(array_.fan_in, first, second, load, place);
     } else {
       auto sort = [&](int row, size_t rank, size_t position) {
         rows[row].result[rank] = rows[row].weights[position];
       };
-      RadixSort<Item, kRows>::Rank(array_.fan_in, items_.get(), items_.get() + kRows * array_.fan_in, load, sort);
+      RadixSort<Item, kRows>::Rank(array_.fan_in, first, second, load, sort);
     }
   }
 
@@ -168,7 +183,7 @@ class RadixBody {
   void Load(const Block& block, const Word* from, Word* to) const {
     ForEachRow(block, [&](size_t i, size_t width) {
       const Word* row = from + block.start + i * block.stride;
-      __builtin_prefetch(row + kAhead * block.stride);
+      __builtin_prefetch(row + kAhead * block.stride, 0, kLevel2);
       for (size_t j = 0; j < width; ++j) to[j * pitch_ + i] = row[j];
     });
   }
@@ -177,7 +192,7 @@ class RadixBody {
     const Word* from = array_.values ? weights_.get() : others_.get();
     ForEachRow(block, [&](size_t i, size_t width) {
       Word* row = array_.result + block.start + i * block.stride;
-      __builtin_prefetch(row + kAhead * block.stride, 1);
+      __builtin_prefetch(row + kAhead * block.stride, 1, kLevel2);
       for (size_t j = 0; j < width; ++j) row[j] = from[j * pitch_ + i];
     });
   }
@@ -200,18 +215,18 @@ class RadixBody {
   std::unique_ptr<Word[]> weights_, others_;  // transposed; the others are values, or sorted weights
 };
 
-template <class Format>
-void NetworkSync(Pool& pool, const Vectors<typename Format::Word>& array) {
-  Blocks blocks(array, NetworkBody<Format>::kWidth);
-  size_t at_once = 1 + kWeightsAtOnce / (array.fan_in * NetworkBody<Format>::kWidth);
+template <class Word>
+void NetworkSync(Pool& pool, const Vectors<Word>& array) {
+  Blocks blocks(array, NetworkBody<Word>::kWidth);
+  size_t at_once = 1 + kWeightsAtOnce / (array.fan_in * NetworkBody<Word>::kWidth);
   size_t threads = array.Size() < kParallelWeights ? 1 : pool.Threads();
   ParallelFor(pool, (blocks.Count() + at_once - 1) / at_once, threads,
-              [&] { return NetworkBody<Format>(array, blocks, at_once); });
+              [&] { return NetworkBody<Word>(array, blocks, at_once); });
 }
 
 template <class Item>
-void RadixSync(Pool& pool, const Vectors<typename Item::Format::Word>& array) {
-  using Body = RadixBody<Item>;
+void RowSync(Pool& pool, const Vectors<typename Item::Word>& array) {
+  using Body = RowBody<Item>;
   size_t threads = array.Size() < kParallelWeights ? 1 : std::min(pool.Threads(), array.Count());
   size_t width = Body::Width(array, threads);
   threads = std::min(threads, std::max<size_t>(1, kScratchBytes / Body::ScratchBytes(array, width)));

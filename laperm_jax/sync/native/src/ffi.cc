@@ -25,15 +25,14 @@ class XlaPool : public Pool {
   ffi::ThreadPool& pool_;
 };
 
-template <class Format>
+template <class Word>
 ffi::Error Run(ffi::ThreadPool& pool, ffi::AnyBuffer weights, const void* values, void* result, size_t fan_in,
-               size_t inner) {
-  using Word = typename Format::Word;
+               size_t inner, Word infinity) {
   size_t outer = weights.element_count() / (fan_in * inner);
   XlaPool xla_pool(pool);
   try {
-    Sync<Format>(xla_pool, {static_cast<const Word*>(weights.untyped_data()), static_cast<const Word*>(values),
-                            static_cast<Word*>(result), outer, fan_in, inner});
+    Sync<Word>(xla_pool, {static_cast<const Word*>(weights.untyped_data()), static_cast<const Word*>(values),
+                          static_cast<Word*>(result), outer, fan_in, inner, infinity});
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "laperm: out of memory");
   }
@@ -49,11 +48,12 @@ ffi::Error Dispatch(ffi::ThreadPool& pool, ffi::AnyBuffer weights, const void* v
   if (fan_in < 1 || inner < 1 || fan_in > UINT32_MAX || weights.element_count() % (fan_in * inner) != 0) {
     return ffi::Error::InvalidArgument("laperm: fan_in and inner do not divide the array, or fan_in exceeds 2^32 - 1");
   }
+  void* to = result.untyped_data();
   switch (weights.element_type()) {
-    case ffi::F16: return Run<Float16>(pool, weights, values, result.untyped_data(), fan_in, inner);
-    case ffi::BF16: return Run<BFloat16>(pool, weights, values, result.untyped_data(), fan_in, inner);
-    case ffi::F32: return Run<Float32>(pool, weights, values, result.untyped_data(), fan_in, inner);
-    case ffi::F64: return Run<Float64>(pool, weights, values, result.untyped_data(), fan_in, inner);
+    case ffi::F16: return Run<uint16_t>(pool, weights, values, to, fan_in, inner, 0x7c00);
+    case ffi::BF16: return Run<uint16_t>(pool, weights, values, to, fan_in, inner, 0x7f80);
+    case ffi::F32: return Run<uint32_t>(pool, weights, values, to, fan_in, inner, 0x7f800000);
+    case ffi::F64: return Run<uint64_t>(pool, weights, values, to, fan_in, inner, 0x7ff0000000000000);
     default: return ffi::Error::InvalidArgument("laperm: weights must be float16, bfloat16, float32 or float64");
   }
 }

@@ -13,6 +13,7 @@
 #define LAPERM_LONG_SYNC_H_
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -28,10 +29,9 @@ constexpr size_t kMaxChunks = 64;
 constexpr size_t kTaskItems = 1 << 15;  // that one thread sorts in its cache
 constexpr size_t kWordBits = 64;        // of the bitmap
 
-template <class Format>
+template <class Word>
 class LongSync {
-  using Word = typename Format::Word;
-  using Item = laperm::Item<Format>;
+  using Item = laperm::Item<Word>;
   using Integer = typename Item::Integer;
   using Sorter = RadixSort<Item, 1>;
 
@@ -88,15 +88,15 @@ class LongSync {
   bool AllFinite() {
     std::atomic<bool> finite{true};
     ForEachChunk([&](size_t, size_t begin, size_t end) {
-      if (!Format::AllFinite(array_.weights + At(begin), stride_, end - begin)) finite = false;
+      if (!laperm::AllFinite(array_.weights + At(begin), stride_, end - begin, array_.infinity)) finite = false;
     });
     return finite;
   }
 
   // Does the items that begin with `used` bits of `prefix`, of which the first has the given rank.
   void Divide(int used, Integer prefix, size_t rank) {
-    int bits = std::min(digit_bits_, Item::kBits - used);
-    int shift = Item::kBits - used - bits;
+    int bits = std::min(digit_bits_, Item::kItemBits - used);
+    int shift = Item::kItemBits - used - bits;
     size_t bins = size_t(1) << bits;
     std::vector<std::pair<Integer, size_t>> too_large;
     {

@@ -24,18 +24,17 @@ struct LaneFormat {
   using Bits = Bits_;
   static constexpr Bits kOne = kOne_;
 };
-template <int kBits>  // of a weight
+template <class Word>
 using LaneFormatFor = std::conditional_t<
-    kBits == 16, LaneFormat<float, uint32_t, 0x3f800000>,
-    std::conditional_t<kBits == 32, LaneFormat<double, uint64_t, 0x3ff0000000000000>,
+    kBits<Word> == 16, LaneFormat<float, uint32_t, 0x3f800000>,
+    std::conditional_t<kBits<Word> == 32, LaneFormat<double, uint64_t, 0x3ff0000000000000>,
                        LaneFormat<uint128_t, uint128_t, 0>>>;
 
-template <class Format>
+template <class Word>
 class Network {
-  using Word = typename Format::Word;
-  using Lane = typename LaneFormatFor<Format::kBits>::Lane;
-  using Bits = typename LaneFormatFor<Format::kBits>::Bits;
-  static constexpr Bits kOne = LaneFormatFor<Format::kBits>::kOne;
+  using Lane = typename LaneFormatFor<Word>::Lane;
+  using Bits = typename LaneFormatFor<Word>::Bits;
+  static constexpr Bits kOne = LaneFormatFor<Word>::kOne;
   static constexpr int kPositionBits = 7;  // what a float's mantissa leaves beside a key of 16 bits
   static_assert(kNetworkLength <= 1 << kPositionBits);
 
@@ -43,16 +42,19 @@ class Network {
   static constexpr size_t kWidth = 64 / sizeof(Word);  // vectors side by side: a cache line of a row
 
   // Reads vectors of `length` weights, weight i of vector j at weights[i * stride + j * pitch], and sorts their items.
-  void Sort(const Word* weights, size_t stride, size_t pitch, size_t length, size_t vectors) {
-    for (size_t i = 0; i < length; ++i) {
-      for (size_t j = 0; j < vectors; ++j) {
-        Bits item = kOne | Bits(Format::Key(weights[i * stride + j * pitch])) << kPositionBits | Bits(i);
-        std::memcpy(&lanes_[i * kWidth + j], &item, sizeof(item));
-      }
-      std::fill(&lanes_[i * kWidth + vectors], &lanes_[(i + 1) * kWidth], Lane(1));
+  void Sort(const Word* weights, size_t stride, size_t pitch, size_t length, size_t vectors,
+            Word infinity) {
+    std::fill_n(non_finite_, kWidth, 0);
+    if (pitch == 1 && vectors == kWidth) {  // constants, for the compiler
+      Load(weights, stride, 1, length, kWidth, infinity);
+    } else {
+      std::fill_n(lanes_, length * kWidth, Lane(1));
+      Load(weights, stride, pitch, length, vectors, infinity);
     }
     MergeExchange(length);
   }
+
+  bool IsFinite(size_t vector) const { return !non_finite_[vector]; }
 
   // The position of the weight of that rank.
   size_t Position(size_t rank, size_t vector) const {
@@ -62,6 +64,18 @@ class Network {
   }
 
  private:
+  void Load(const Word* weights, size_t stride, size_t pitch, size_t length, size_t vectors,
+            Word infinity) {
+    for (size_t i = 0; i < length; ++i) {
+      for (size_t j = 0; j < vectors; ++j) {
+        Word bits = weights[i * stride + j * pitch];
+        Bits item = kOne | Bits(OrderKey(bits)) << kPositionBits | Bits(i);
+        std::memcpy(&lanes_[i * kWidth + j], &item, sizeof(item));
+        non_finite_[j] |= !laperm::IsFinite(bits, infinity);
+      }
+    }
+  }
+
   // Batcher's odd-even merge sort: runs of `run` sorted rows are merged into runs twice as long. Rows past the end
   // count as infinite, which no comparator moves, since all of them put the larger item below.
   void MergeExchange(size_t rows) {
@@ -88,7 +102,8 @@ class Network {
     }
   }
 
-  alignas(64) Lane lanes_[kNetworkLength * kWidth];
+  alignas(64) Lane lanes_[kNetworkLength * kWidth];  // (rows, vectors)
+  Word non_finite_[kWidth];                          // of each vector: 1 if it holds NaN or inf
 };
 
 }  // namespace laperm

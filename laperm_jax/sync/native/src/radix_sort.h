@@ -16,7 +16,7 @@ class RadixSort {
   using Integer = typename Item::Integer;
   static constexpr int kDigitBits = 8;
   static constexpr int kDigits = 1 << kDigitBits;
-  static constexpr int kPasses = Item::Format::kBits / kDigitBits;
+  static constexpr int kPasses = kBits<typename Item::Word> / kDigitBits;
 
  public:
   // Calls emit(row, rank, position) for every item of every row, in the order of their keys; of equal keys the earlier

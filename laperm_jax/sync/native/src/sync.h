@@ -16,19 +16,19 @@ constexpr size_t kShortItemLength = 1 << 16;
 constexpr size_t kShareLength = 1 << 16;  // from which threads share a vector, where vectors are too few for them
 constexpr size_t kLongLength = 1 << 20;   // and where they are many: one at a time, for the sake of scratch memory
 
-template <class Format>
-void Sync(Pool& pool, const Vectors<typename Format::Word>& array) {
+template <class Word>
+void Sync(Pool& pool, const Vectors<Word>& array) {
   if (array.fan_in <= kNetworkLength) {
-    NetworkSync<Format>(pool, array);
+    NetworkSync<Word>(pool, array);
   } else if (array.fan_in > kLongLength || (array.fan_in >= kShareLength && array.Count() < pool.Threads())) {
-    LongSync<Format> sync(pool, array);
+    LongSync<Word> sync(pool, array);
     for (size_t outer = 0; outer < array.outer; ++outer) {
       for (size_t inner = 0; inner < array.inner; ++inner) sync.Do(outer * array.fan_in * array.inner + inner);
     }
   } else if (array.fan_in <= kShortItemLength) {
-    RadixSync<ShortItem<Format>>(pool, array);
+    RowSync<ShortItem<Word>>(pool, array);
   } else {
-    RadixSync<Item<Format>>(pool, array);
+    RowSync<Item<Word>>(pool, array);
   }
 }
 

@@ -18,6 +18,7 @@ struct Vectors {
   const Word* values;
   Word* result;
   size_t outer, fan_in, inner;
+  Word infinity;  // its bits
 
   size_t Count() const { return outer * inner; }
   size_t Size() const { return outer * fan_in * inner; }
