@@ -15,7 +15,7 @@ from laperm_jax.lab.experiments.table import Table
 from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.training.loop import Loop
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("compiled_once")]
 
 TINY = Experiment(
     name="tiny",
