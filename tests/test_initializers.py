@@ -99,8 +99,8 @@ def test_levels_are_evenly_spaced_and_balanced_in_each_vector(number):
     np.testing.assert_array_equal(np.sort(kernel, axis=0), np.sort(kernel[:, :1], axis=0).repeat(20, axis=1))
 
 
-@pytest.mark.parametrize("number", [2, 3, 5, 16])
-@pytest.mark.parametrize("fan_in", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("number", [2, 3, 16])
+@pytest.mark.parametrize("fan_in", [1, 7, 50])
 def test_levels_of_any_fan_in(number, fan_in):
     """Counts differ by one in a vector; over the kernel, vectors shorter than the levels are balanced, too."""
     kernel = np.asarray(levels(number)(KEY, (fan_in, 240)))
@@ -115,9 +115,9 @@ def test_levels_of_any_fan_in(number, fan_in):
     assert kernel.var() == pytest.approx(2 / fan_in, rel=0.02)
 
 
-@pytest.mark.parametrize("fan_in", [1, 2, 7, 64])
+@pytest.mark.parametrize("fan_in", [1, 7, 50])
 def test_levels_with_a_standard_deviation_are_the_same_in_every_kernel(fan_in):
-    kernel = np.asarray(levels(4, std=0.05)(KEY, (fan_in, 64)))
+    kernel = np.asarray(levels(4, std=0.05)(KEY, (fan_in, 240)))
     np.testing.assert_allclose(np.unique(kernel), 0.05 * np.array([-3, -1, 1, 3]) / 5**0.5, rtol=1e-6)
 
 

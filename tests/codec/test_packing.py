@@ -53,12 +53,16 @@ def test_entropy():
     ids=lambda recipe: f"{recipe.initializer}{recipe.args}-{recipe.keep:.1f}",
 )
 def test_pack_is_near_the_entropy(recipe):
-    kernel = permuted(np.random.default_rng(0), recipe.draw((3, 3, 25, 100), jnp.float32))
+    kernel = permuted(np.random.default_rng(0), recipe.draw((3, 3, 12, 60), jnp.float32))
+    file = codec.pack({"kernel": kernel}, {"kernel": recipe})
     bound = codec.entropy(kernel, axes=(0, 1, 2)) / 8
-    assert bound - 8 <= len(codec.pack({"kernel": kernel}, {"kernel": recipe})) <= 1.001 * bound + 400
+    assert bound - 8 <= codec.permutation_bytes(file)["kernel"] <= 1.005 * bound + 8
+    assert len(file) <= codec.permutation_bytes(file)["kernel"] + 400
 
 
-@pytest.mark.parametrize(("number", "largest"), [(2, 36_000), (3, 56_000)])
+@pytest.mark.parametrize(
+    ("number", "largest"), [(2, 36_000), pytest.param(3, 56_000, marks=pytest.mark.nightly)]
+)
 def test_pack_of_an_mlp_with_few_levels(number, largest):
     """The network of the experiment on bits: 784-256-256-10, with float32 biases."""
     rng, shapes = np.random.default_rng(0), {"dense1": (784, 256), "dense2": (256, 256), "output": (256, 10)}
