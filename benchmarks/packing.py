@@ -23,7 +23,7 @@ from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.runs.weights import load
 from laperm_jax.sync._vectors import weight_vectors
 
-# Conv13 for a moment only: how the values are arranged does not change the size.
+# Conv13 for a moment only: the order of its values does not change the size.
 CONV13 = with_settings(
     paper_preset("conv13"), epochs=None, steps=20, sync_period=10, validation_size=500, augment=False
 )

@@ -1,4 +1,4 @@
-"""laperm pack and laperm unpack: a run's weights as a seed and permutations."""
+"""laperm pack and laperm unpack: the weights of a run as a seed and permutations."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     return out
 
 
-def test_a_run_comes_back_byte_for_byte(run, tmp_path, capsys):
+def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
     file, out = tmp_path / "net.laperm", tmp_path / "new" / "out"
     assert cli.main(["pack", str(run), str(file)]) == 0
     assert "% of the 5,136 of its weights" in capsys.readouterr().out
@@ -40,7 +40,7 @@ def test_a_run_comes_back_byte_for_byte(run, tmp_path, capsys):
     "settings",
     [
         {},
-        {"init": "normal:0.05", "keep": (0.3,)},
+        {"init": "normal:0.05", "keep": (0.3,), "keep_rescale": True},
         {"init": "uniform:0.1", "widths": (32, 16), "seed": 5},
         {"init": "equidistant:0.1", "keep": (0.5, 0.2)},
         {"init": "orthogonal:2", "model": "conv7", "dataset": "mnist"},
@@ -62,13 +62,18 @@ def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
         assert recipe.draw(initial[path].shape, np.float32).tobytes() == initial[path].tobytes()
 
 
+def test_recipes_refuse_a_malformed_pattern():
+    with pytest.raises(ConfigError, match=r"--free '\(' is no regular expression"):
+        packing.recipes(with_settings(MLP, free=("(",)))
+
+
 def refuse(arguments, capsys):
     assert cli.main(arguments) == cli.BAD_INPUT
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
 
-def test_what_cannot_be_packed_is_refused(run, tmp_path, capsys):
+def test_pack_refuses(run, tmp_path, capsys):
     file = str(tmp_path / "net.laperm")
     assert "holds no run: name a folder that `laperm train --out` has" in refuse(["pack", str(tmp_path), file], capsys)
     (tmp_path / "begun").mkdir()
@@ -89,7 +94,7 @@ def test_what_cannot_be_packed_is_refused(run, tmp_path, capsys):
     assert not (tmp_path / "net.laperm").exists()
 
 
-def test_nothing_is_overwritten(run, tmp_path, capsys):
+def test_pack_and_unpack_overwrite_nothing(run, tmp_path, capsys):
     file = tmp_path / "net.laperm"
     packing.pack(run, file)
     before = file.read_bytes()
@@ -98,7 +103,7 @@ def test_nothing_is_overwritten(run, tmp_path, capsys):
     assert file.read_bytes() == before
 
 
-def test_what_cannot_be_unpacked_is_refused(run, tmp_path, capsys, monkeypatch):
+def test_unpack_refuses(run, tmp_path, capsys, monkeypatch):
     file, out = tmp_path / "net.laperm", tmp_path / "out"
     assert "cannot be read: No such file" in refuse(["unpack", str(file), str(out)], capsys)
     packing.pack(run, file)
@@ -108,15 +113,15 @@ def test_what_cannot_be_unpacked_is_refused(run, tmp_path, capsys, monkeypatch):
     assert not out.exists()
 
 
-def test_where_safetensors_writes_another_file_it_is_refused(run, tmp_path, monkeypatch):
+def test_unpack_refuses_another_layout_of_safetensors(run, tmp_path, monkeypatch):
     packing.pack(run, tmp_path / "net.laperm")
     to_bytes = packing.weights.to_bytes
     monkeypatch.setattr(packing.weights, "to_bytes", lambda weights: to_bytes(weights) + b" ")
-    with pytest.raises(ConfigError, match="this safetensors lays a file out otherwise than the packer's did"):
+    with pytest.raises(ConfigError, match="safetensors lays a file out differently here"):
         packing.unpack(tmp_path / "net.laperm", tmp_path / "out")
 
 
-def test_where_a_file_cannot_be_written_it_is_said(run, tmp_path):
+def test_pack_names_a_file_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"net\.laperm cannot be written: File exists"):
         packing.pack(run, tmp_path / "file" / "net.laperm")

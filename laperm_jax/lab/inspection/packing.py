@@ -1,4 +1,4 @@
-"""Runs as packed networks, and back: what `laperm pack` and `laperm unpack` do."""
+"""Packing the weights of a run, and unpacking them: `laperm pack` and `laperm unpack`."""
 
 import hashlib
 import re
@@ -16,11 +16,11 @@ _FILE_SHA256 = "sha256 of weights.safetensors"
 
 
 def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]:
-    """Packs the final weights of a run: kernels as recipes and places, all else as it is.
+    """Packs the final weights of a run: kernels as recipes and permutations, all others unchanged.
 
     Args:
       run: folder that ``laperm train --out`` has written.
-      out: file to write; there must be none.
+      out: file to write; it must not exist.
       store_values: whether to store the initial values as well.
 
     Returns:
@@ -28,7 +28,7 @@ def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]
 
     Raises:
       ConfigError: if there is no such run, it has no sync period, its weights are no permutations of its initial
-        values as they are drawn here, or there is such a file already.
+        values as they are drawn here, or the file exists.
       OutputError: if the file cannot be written.
     """
     config = run_folder.read_config(run)
@@ -58,14 +58,14 @@ def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
     Args:
       file: what ``laperm pack`` has written.
       out: folder to write to; made if missing.
-      max_bytes: size of the weights that is not exceeded.
+      max_bytes: largest size of the weights.
 
     Returns:
-      The file that was written.
+      Path of the file that was written.
 
     Raises:
-      ConfigError: if there is no such file, it is not unpacked (:class:`laperm_jax.codec.CodecError`), or the folder
-        holds such a file already.
+      ConfigError: if there is no such file, it cannot be unpacked (:class:`laperm_jax.codec.CodecError`), or the folder
+        holds ``weights.safetensors`` already.
       OutputError: if the file cannot be written.
     """
     target = out / run_folder.WEIGHTS
@@ -79,9 +79,12 @@ def unpack(file: Path, out: Path, *, max_bytes: int = codec.MAX_BYTES) -> Path:
     try:
         unpacked = weights.to_bytes(codec.unpack(content, max_bytes=max_bytes))
     except (codec.CodecError, ModuleNotFoundError) as error:
-        raise ConfigError(f"{file} is not unpacked: {error}") from error
+        raise ConfigError(f"{file} cannot be unpacked: {error}") from error
     if codec.metadata(content).get(_FILE_SHA256) not in (None, _sha256(unpacked)):
-        raise ConfigError(f"{file} is not unpacked: this safetensors lays a file out otherwise than the packer's did")
+        raise ConfigError(
+            f"{file} cannot be unpacked: safetensors lays a file out differently here than where it was packed; use "
+            "the version that wrote it"
+        )
     _write(target, unpacked)
     return target
 
@@ -99,8 +102,11 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
     init_key, _, _ = split_seed(config.seed)
     config = resolve(config)
     found = networks.recipes(config, *datasets.shapes(config), init_key)
-    is_free = lambda path: any(re.search(pattern, path) for pattern in config.sync.free)
-    return {path: recipe for path, recipe in found.items() if not is_free(path)}
+    try:
+        free = {path for path in found for pattern in config.sync.free if re.search(pattern, path)}
+    except re.error as error:
+        raise ConfigError(f"--free {error.pattern!r} is no regular expression: {error}") from None
+    return {path: recipe for path, recipe in found.items() if path not in free}
 
 
 def _check_new(path: Path) -> None:
