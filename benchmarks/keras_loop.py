@@ -21,8 +21,9 @@ from training import MLP
 
 from laperm_jax.lab.config import TrainConfig, paper_preset, resolve, with_settings
 from laperm_jax.lab.data.datasets import Dataset, datasets, hold_out
-from laperm_jax.lab.training.side_by_side import SideBySide
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.training.build import build_training
+from laperm_jax.lab.training.seeds import draw_initial, stack_seeds
+from laperm_jax.lab.training.step import make_run, make_shuffle
 
 ROUNDS = 5
 SIDE_BY_SIDE = 4
@@ -109,27 +110,27 @@ def keras_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[]
 
 def our_epochs(config: TrainConfig, dataset: Dataset) -> dict[str, Callable[[], int]]:
     """The same for ours; updates of seeds side by side are counted one by one."""
-    trainer = Trainer(resolve(config), dataset)
+    training = build_training(resolve(config), dataset)
+    method, updates = training.method, training.method.steps_per_epoch
+    shuffle = make_shuffle(training.task, updates, method.batch_size)
 
-    def epoch_of(together: Any, seeds: int) -> Callable[[], int]:
-        state = together.init_state()
-        number = np.int32(0)
+    def epoch_of(seeds: int) -> Callable[[], int]:
+        initials = [draw_initial(training.network, seed) for seed in range(seeds)]
+        keys = [initial.order_key for initial in initials]
+        program = make_run(training.update, seeds)
+        state, number = stack_seeds([method.init_state(initial) for initial in initials]), 0
 
         def run() -> int:
             nonlocal state, number
-            order = together.shuffle(number)
-            state, losses = together.run(state, together.train, order, np.int32(0), np.int32(together.steps_per_epoch))
+            order = shuffle(keys, number)
+            state, losses = program(state, training.task.train, order, np.int32(0), np.int32(updates))
             losses.block_until_ready()
             number += 1
-            return seeds * together.steps_per_epoch
+            return seeds * updates
 
         return run
 
-    seeds = [trainer, *(trainer.with_seed(seed) for seed in range(1, SIDE_BY_SIDE))]
-    return {
-        "laperm_jax": epoch_of(trainer, 1),
-        "laperm_jax, seeds side by side": epoch_of(SideBySide(seeds), len(seeds)),
-    }
+    return {"laperm_jax": epoch_of(1), "laperm_jax, seeds side by side": epoch_of(SIDE_BY_SIDE)}
 
 
 def measure(config: TrainConfig) -> dict[str, float]:

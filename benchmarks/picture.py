@@ -11,8 +11,9 @@ from rich.console import Console
 
 from laperm_jax.lab.config import make_config, resolve
 from laperm_jax.lab.data import datasets
-from laperm_jax.lab.runs import run
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.runs.fit import SeedRun, fit
+from laperm_jax.lab.training.build import build_training
+from laperm_jax.lab.training.seeds import draw_initial
 from laperm_jax.sync._vectors import weight_vectors
 
 LINEAR = make_config(
@@ -22,11 +23,13 @@ SHOWN = 6
 
 
 def main() -> None:
-    trainer = Trainer(resolve(LINEAR), datasets.load("mnist"))
-    state = trainer.init_state()
-    _, (best,) = run.fit([trainer], [None], console=Console())
-    accuracies = [trainer.score(params, {}, trainer.test) for params in (state.params, best.params)]
-    rows = [weight_vectors(np.asarray(params["output"]["kernel"]), (0,)) for params in (state.params, best.params)]
+    config = resolve(LINEAR)
+    training = build_training(config, datasets.load("mnist"))
+    seed = SeedRun(training, draw_initial(training.network, config.seed), writer=None)
+    fit(training, [seed], Console())
+    both = seed.initial.variables, seed.best.reconnected
+    accuracies = [training.evaluator.score(variables, training.task.test) for variables in both]
+    rows = [weight_vectors(np.asarray(variables.params["output"]["kernel"]), (0,)) for variables in both]
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     grid = figure.add_gridspec(3, SHOWN, height_ratios=[1, 1, 0.55])
     for row, (name, accuracy) in enumerate(zip(("before", "after"), accuracies, strict=True)):

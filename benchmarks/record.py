@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from laperm_jax.lab.runs.run import environment
+from laperm_jax.lab.runs.summary import environment
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -20,7 +20,10 @@ from training import CONV7, MLP
 from laperm_jax import LaPermState
 from laperm_jax.lab.config import TrainConfig, resolve, with_settings
 from laperm_jax.lab.data import datasets
-from laperm_jax.lab.training.trainer import Trainer, optimizers
+from laperm_jax.lab.training import optimizers
+from laperm_jax.lab.training.build import build_training
+from laperm_jax.lab.training.seeds import draw_initial
+from laperm_jax.lab.training.step import make_run, make_shuffle, make_update
 
 ROUNDS = 15
 NEVER = 2**31 - 1
@@ -53,26 +56,30 @@ class ThroughUpdate:
 
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     """Milliseconds a step for each way: medians over rounds, and their ratios to Adam alone within a round."""
-    trainer = Trainer(resolve(with_settings(config, sync_period=NEVER)), datasets.load(config.data.dataset))
-    laperm, inner = trainer.optimizer, InnerAlone(optimizers.INNER[config.optimizer.inner](trainer.learning_rate))
+    config = resolve(with_settings(config, sync_period=NEVER))
+    training = build_training(config, datasets.load(config.data.dataset))
+    method, initial = training.method, draw_initial(training.network, config.seed)
+    laperm, inner = method.optimizer, InnerAlone(optimizers.INNER[config.optimizer.inner](method.learning_rate))
     ways = {
         "adam alone": inner,
         "apply_gradients": laperm,
         "update and apply_updates": ThroughUpdate(laperm),
         "adam alone again": inner,
     }
-    order, zero, stop = trainer.shuffle(np.int32(0)), np.int32(0), np.int32(steps)
+    order = make_shuffle(training.task, method.steps_per_epoch, method.batch_size)([initial.order_key], 0)
+    arguments = training.task.train, order, np.int32(0), np.int32(steps)
     running = {}
-    for name, trainer.optimizer in ways.items():
-        state = trainer.init_state()
-        run = jax.jit(trainer._run, donate_argnums=0).lower(state, trainer.train, order, zero, stop).compile()
-        running[name] = run, run(state, trainer.train, order, zero, stop)[0]
+    for name, optimizer in ways.items():
+        state = method._replace(optimizer=optimizer).init_state(initial)
+        update = make_update(training.task, training.network, optimizer, config.optimizer.l2)
+        run = make_run(update).lower(state, *arguments).compile()
+        running[name] = run, run(state, *arguments)[0]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, (run, state) in running.items():
             jax.block_until_ready(state)
             started = time.perf_counter()
-            state, losses = run(state, trainer.train, order, zero, stop)
+            state, losses = run(state, *arguments)
             losses.block_until_ready()
             seconds[name].append((time.perf_counter() - started) / steps)
             running[name] = run, state

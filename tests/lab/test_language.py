@@ -2,20 +2,24 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
+from laperm_jax._paths import map_by_path
 from laperm_jax.lab.cli import app as cli
 from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve, with_settings
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.data.datasets import Text
 from laperm_jax.lab.inspection import packing, replay, sampling
+from laperm_jax.lab.models.networks import Variables
 from laperm_jax.lab.runs import run
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.runs.weights import to_numpy
+from laperm_jax.lab.training.build import build_evaluation
+from laperm_jax.lab.training.seeds import transfer_order
 from tests import decoder
+from tests.lab.training.helpers import small
 from tests.runs import files, stopped_after
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -68,13 +72,10 @@ def test_the_best_epoch_is_that_of_the_smallest_loss(finished):
 
 def test_the_reported_loss_is_that_of_the_weights_in_the_file(finished):
     folder, summary = finished
-    trainer = Trainer(resolve(CONFIG), TEXT)
+    task, network, evaluator = build_evaluation(resolve(CONFIG), TEXT)
     final = load_file(folder / "weights.safetensors")
-    named = {path: final[path] for path in final}
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, _: named["/".join(str(key.key) for key in path)], trainer.initial_params
-    )
-    assert trainer.score(params, {}, trainer.test) == summary["test_loss"]
+    params = map_by_path(lambda path, _: final[path], network.shapes.params)
+    assert evaluator.score(Variables(params, {}), task.test) == summary["test_loss"]
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(finished, tmp_path):
@@ -86,30 +87,25 @@ def test_a_stopped_run_goes_on_to_the_same_bits(finished, tmp_path):
 
 
 def trained(**settings):
-    """Initial and final weights, and the trainer, of a few updates."""
-    trainer = Trainer(resolve(with_settings(CONFIG, **settings)), TEXT)
-    state = trainer.init_state()
-    state, _ = trainer.run(state, trainer.train, trainer.shuffle(np.int32(0)), np.int32(0), np.int32(6))
-    leaves = lambda tree: {
-        "/".join(str(key.key) for key in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    }
-    final = trainer.reconnected_params(state.opt_state, state.params)
-    return leaves(trainer.initial_params), leaves(final), trainer
+    """Initial and final weights of a few updates, and what is reordered."""
+    run = small(resolve(CONFIG), **settings)
+    state, _ = run.updates(run.init_state(), 0, 6)
+    final = run.training.reconnected_params(state.opt_state, state.params)
+    return to_numpy(run.initial.variables.params), to_numpy(final), run.axes
 
 
 def test_what_is_frozen_stays_and_what_is_freed_is_not_reordered():
-    initial, final, trainer = trained(freeze=("query", "embedding"), free=("/up/",))
+    initial, final, axes = trained(freeze=("query", "embedding"), free=("/up/",))
     stays = {path for path in initial if (initial[path] == final[path]).all()}
     assert stays == {path for path in initial if "query" in path or "embedding" in path}
     kernels = {path for path in initial if path.endswith("kernel")}
-    assert kernels - trainer.axes.keys() == {"blocks/0/attention/query/kernel", "blocks/0/up/kernel"}
+    assert kernels - axes.keys() == {"blocks/0/attention/query/kernel", "blocks/0/up/kernel"}
     assert not np.isin(final["blocks/0/up/kernel"], initial["blocks/0/up/kernel"]).any()
 
 
 def test_embeddings_are_reordered_where_asked_for():
-    initial, final, trainer = trained(permute_embeddings=True)
-    assert trainer.axes["tokens/embedding"] == trainer.axes["positions/embedding"] == (0,)
+    initial, final, axes = trained(permute_embeddings=True)
+    assert axes["tokens/embedding"] == axes["positions/embedding"] == (0,)
     before, after = initial["tokens/embedding"], final["tokens/embedding"]
     assert (before != after).any()
     np.testing.assert_array_equal(np.sort(before, axis=0), np.sort(after, axis=0))
@@ -125,8 +121,8 @@ def test_patterns_that_match_nothing_are_refused(option):
 
 def test_other_values_take_over_the_order_of_a_run(finished):
     folder, _ = finished
-    _, _, trainer = trained(start=folder, init="levels:2", seed=3)
-    source, placed = load_file(folder / "weights.safetensors"), trainer.initial_params
+    source, run = load_file(folder / "weights.safetensors"), small(resolve(CONFIG), seeds=(3,), init="levels:2")
+    placed = transfer_order(run.initial, source, run.axes).variables.params
     up = np.asarray(placed["blocks"][0]["up"]["kernel"])
     assert len(np.unique(up)) == 2
     order = np.argsort(source["blocks/0/up/kernel"], axis=0)
@@ -136,10 +132,10 @@ def test_other_values_take_over_the_order_of_a_run(finished):
 
 def test_a_run_of_another_network_is_refused_as_a_start(finished):
     folder, _ = finished
-    with pytest.raises(ConfigError, match=r"--start .* is a run of another network: it has no .* of shape"):
-        trained(start=folder, features=32)
+    with pytest.raises(ConfigError, match=r"--start is a run of another network: it has no .* of shape"):
+        run.train(with_settings(CONFIG, start=folder, features=32))
     with pytest.raises(ConfigError, match=r"--start .*nowhere holds no weights.safetensors: name the folder of a run"):
-        trained(start=folder / "nowhere")
+        run.train(with_settings(CONFIG, start=folder / "nowhere"))
 
 
 def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_path):
@@ -202,7 +198,7 @@ def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypat
 
 def test_laperm_train_begins_with_the_defaults_of_the_task():
     config = cli.parse(["train", "--task", "language", "--steps", "1000", "--learning-rate", "1e-3"])
-    assert config == with_settings(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
+    assert config.config == with_settings(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
 
 
 def test_it_reports_losses(tmp_path):

@@ -12,7 +12,7 @@ from laperm_jax.lab.data.datasets import load
 from laperm_jax.lab.inspection import packing
 from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.runs.weights import to_numpy
-from laperm_jax.lab.training.trainer import Trainer
+from tests.lab.training.helpers import small
 from tests.runs import MLP
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -55,9 +55,9 @@ def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
     if config.data.dataset == "mnist":
         images = np.repeat(np.repeat(digits.train.images, 4, 1), 4, 2)[:, 4:, 4:]
         digits = dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=images))
-    trainer = Trainer(config, digits)
-    initial, recipes = to_numpy(trainer.initial_params), packing.recipes(config)
-    assert recipes.keys() == trainer.axes.keys()
+    run = small(config, dataset=digits)
+    initial, recipes = to_numpy(run.initial.variables.params), packing.recipes(config)
+    assert recipes.keys() == run.axes.keys()
     for path, recipe in recipes.items():
         assert recipe.draw(initial[path].shape, np.float32).tobytes() == initial[path].tobytes()
 

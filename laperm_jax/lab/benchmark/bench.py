@@ -28,8 +28,10 @@ from laperm_jax.lab.data import datasets
 from laperm_jax.lab.models import classifiers
 from laperm_jax.lab.models.classifiers import Shape
 from laperm_jax.lab.runs import plots
-from laperm_jax.lab.runs.run import environment
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.runs.summary import environment
+from laperm_jax.lab.training.build import build_training
+from laperm_jax.lab.training.seeds import draw_initial
+from laperm_jax.lab.training.step import make_run, make_shuffle
 from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
@@ -168,18 +170,17 @@ def measure_training_step(name: TreeName, repeats: int) -> float:
     config = with_settings(config, sync_period=_NEVER, validation_size=2 * config.data.batch_size)
     images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.data.batch_size, *_image(name)), np.uint8)
     split = datasets.Split(images, labels[:, 0, 0, 0].astype(np.int32) % 10)
-    trainer = Trainer(
-        with_settings(config, validation_size=2 * config.data.batch_size), datasets.Dataset(split, split, 255)
-    )
-    zero, stop = np.int32(0), np.int32(trainer.steps_per_epoch)
-    arguments = [trainer.init_state(), trainer.train, trainer.shuffle(zero), zero, stop]
+    training = build_training(config, datasets.Dataset(split, split, 255))
+    method, initial, run = training.method, draw_initial(training.network, config.seed), make_run(training.update)
+    order = make_shuffle(training.task, method.steps_per_epoch, method.batch_size)([initial.order_key], 0)
+    arguments = [method.init_state(initial), training.task.train, order, np.int32(0), np.int32(method.steps_per_epoch)]
 
     def train(turn: int) -> Any:
         del turn
-        arguments[0], losses = trainer.run(*arguments)
+        arguments[0], losses = run(*arguments)
         return losses
 
-    return 1e3 * statistics.median(_in_turns({"train": train}, repeats)["train"]) / trainer.steps_per_epoch
+    return 1e3 * statistics.median(_in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
 
 
 def _image(name: TreeName) -> Shape:

@@ -61,7 +61,8 @@ def from_settings(flat: Mapping[str, Any]) -> TrainConfig:
     """The config of settings that were read from JSON; settings that are missing have their defaults.
 
     Args:
-      flat: settings by name, lists in place of tuples and strings in place of paths.
+      flat: settings by name, lists in place of tuples and strings in place of paths; ``start_sha256``, which a run's
+        ``config.json`` holds in place of ``start``, is ignored.
 
     Returns:
       The config.
@@ -75,6 +76,7 @@ def from_settings(flat: Mapping[str, Any]) -> TrainConfig:
       (32,)
     """
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()}
+    values.pop("start_sha256", None)
     if isinstance(values.get("start"), str):
         values["start"] = Path(values["start"])
     try:

@@ -1,4 +1,4 @@
-"""What runs are judged by: a larger accuracy is better, and a smaller loss."""
+"""Scores of runs: a larger accuracy is better, and a smaller loss."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,12 +11,12 @@ SCORES: dict[TaskName, Score] = {"classification": "accuracy", "language": "loss
 
 
 def selection_score(scores: Mapping[str, Any]) -> float:
-    """The score of validation examples, of a line of metrics or a summary, so that more is better."""
+    """The validation score of a line of metrics or of a summary, with its sign such that more is better."""
     return float(scores["val_accuracy"]) if "val_accuracy" in scores else -float(scores["val_loss"])
 
 
 def format_score(name: Score, score: float) -> str:
-    """A score for people: an accuracy in percent, and a loss with four digits.
+    """Formats a score: an accuracy in percent, a loss with four digits.
 
     Example:
       >>> from laperm_jax.lab.config.scores import format_score

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import stats
 
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.config.scores import SCORES, Score, format_score
@@ -52,12 +53,16 @@ class Task(abc.ABC):
         return score > other if self.score == "accuracy" else score < other
 
     def format_score(self, score: float) -> str:
-        """A score for people."""
+        """The score as text."""
         return format_score(self.score, score)
+
+    @abc.abstractmethod
+    def at_chance(self, score: float) -> bool:
+        """Whether a validation score is no better than that of the best constant answer."""
 
     def order(self, key: jax.Array) -> jax.Array:
         """The examples of an epoch, each once, as :meth:`take` wants them: int32 ``(examples,)``."""
-        return jax.random.permutation(key, self.examples)
+        return jax.random.permutation(key, jnp.arange(self.examples, dtype=jnp.int32))
 
     def take(self, train: Any, order: jax.Array) -> Batch:
         """Some of the training examples."""
@@ -109,6 +114,11 @@ class Classification(Task):
         # The mean of all training images, as in the paper, those held out for validation included.
         self._mean_image = dataset.train.images.mean(axis=0) * self._scale if config.model.model == "resnet50" else 0.0
 
+    def at_chance(self, score: float) -> bool:
+        """Whether an accuracy is within two standard errors of the share of the most frequent class."""
+        share, count = _largest_share(self.validation.targets)
+        return score <= share + 2 * (share * (1 - share) / count) ** 0.5
+
     def augment(self, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Transforms images as the paper does for the network, where the settings ask for it."""
         inputs = inputs.astype(jnp.float32)
@@ -157,11 +167,18 @@ class Language(Task):
         self.train = jnp.asarray(text.train, jnp.int32)
         self.validation, self.test = _pieces(text.validation, context), _pieces(text.test, context)
 
+    def at_chance(self, score: float) -> bool:
+        """Whether a cross-entropy is no lower than the entropy of single characters."""
+        targets = np.asarray(self.validation.targets)
+        counts = np.unique(targets[targets >= 0], return_counts=True)[1]
+        return score >= stats.entropy(counts)
+
     def order(self, key: jax.Array) -> jax.Array:
-        """Where the pieces of an epoch begin."""
+        """The first characters of the sequences of an epoch."""
         order_key, start_key = jax.random.split(key)
-        start = jax.random.randint(start_key, (), 0, self._context)
-        return start + self._context * jax.random.permutation(order_key, self.examples)
+        start = jax.random.randint(start_key, (), 0, self._context, jnp.int32)
+        numbers = jnp.arange(self.examples, dtype=jnp.int32)
+        return start + self._context * jax.random.permutation(order_key, numbers)
 
     def take(self, train: jax.Array, order: jax.Array) -> Batch:
         """Pieces of the training text, int32 ``(n, context)``."""
@@ -189,6 +206,10 @@ class Regression(Task):
         self.train, self.validation, self.test = map(as_batch, (function.train, function.validation, function.test))
         self.examples, self.input_shape, self.outputs = len(function.train.x), function.train.x.shape[1:], 1
 
+    def at_chance(self, score: float) -> bool:
+        """Whether a squared error is no smaller than the variance."""
+        return score >= float(np.var(self.validation.targets))
+
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Mean squared error."""
         return jnp.mean(jnp.square(outputs - targets))
@@ -211,6 +232,12 @@ def make(config: TrainConfig, dataset: AnyDataset) -> Task:
             return Language(config, dataset)
         case Function():
             return Regression(dataset)
+
+
+def _largest_share(labels: jax.Array) -> tuple[float, int]:
+    """Share of the most frequent label, and number of labels that are not -1."""
+    counts = np.bincount(np.asarray(labels) + 1)[1:]
+    return counts.max() / counts.sum(), int(counts.sum())
 
 
 def _pieces(tokens: np.ndarray, context: int) -> Batch:

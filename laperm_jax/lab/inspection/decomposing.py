@@ -2,22 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from rich import box
 from rich.table import Table
 
+from laperm_jax import flax_fan_in
 from laperm_jax._paths import map_by_path
+from laperm_jax._rules import vector_axes
 from laperm_jax.analysis._decomposition import Decomposition, decompose
 from laperm_jax.analysis._profiles import normal_quantiles
-from laperm_jax.lab.config import resolve, with_settings
+from laperm_jax.lab.config import resolve
 from laperm_jax.lab.config.scores import Score, format_score
 from laperm_jax.lab.data import datasets
+from laperm_jax.lab.models.networks import Variables
 from laperm_jax.lab.runs import run_folder
-from laperm_jax.lab.runs.weights import Weights, to_numpy
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.runs.weights import to_numpy
+from laperm_jax.lab.training.build import build_evaluation
+from laperm_jax.lab.training.evaluation import Evaluator
+from laperm_jax.lab.training.seeds import draw_initial
 from laperm_jax.sync._vectors import Axes, from_vectors, weight_vectors
 
 _BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe other weights
@@ -67,17 +71,15 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
       ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
     """
     config, final = resolve(run_folder.read_config(run)), run_folder.read_weights(run)
-    dataset = datasets.load(config.data.dataset, data_dir)
-    trainer = Trainer(config, dataset)
-    if any(path.endswith("/mean") for path in final):  # of BatchNorm
-        batches = min(_BATCHES, trainer.steps_per_epoch)
-        trainer = Trainer(with_settings(config, reestimate_batchnorm=batches), dataset)
-    initial = to_numpy(trainer.initial_params)
+    task, network, _ = build_evaluation(config, datasets.load(config.data.dataset, data_dir))
+    initial, order_key, _ = draw_initial(network, config.seed)
+    kernel_axes = vector_axes(flax_fan_in, initial.params)
+    before = to_numpy(initial.params)
     shares, parts, scaled = {}, {}, {}
-    for path, axes in trainer.kernel_axes.items():
-        vectors, before = weight_vectors(final[path], axes), weight_vectors(initial[path], axes)
+    for path, axes in kernel_axes.items():
+        vectors = weight_vectors(final[path], axes)
         parts[path], scaled[path] = decompose(vectors), decompose(vectors, scale=True)
-        held = decompose(vectors, np.sort(before, axis=1).mean(axis=0))
+        held = decompose(vectors, np.sort(weight_vectors(before[path], axes), axis=1).mean(axis=0))
         residuals = (scaled[path].shares()[2], held.shares()[2])
         shares[path] = Shares(*parts[path].shares(), *residuals)
     rng, first = np.random.default_rng(0), next(iter(parts))
@@ -92,11 +94,20 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
         "D0 normal": lambda path: _with_normal_values(parts[path]),
         "D0 normal, D2 removed": lambda path: _without_residual(_with_normal_values(parts[path])),
     }
-    scores = {
-        name: _score(trainer, final, {path: replaced(path) for path in parts})
-        for name, replaced in replacements.items()
-    }
-    return Decomposed(shares, scores, trainer.task.score)
+    batches = min(_BATCHES, task.examples // config.data.batch_size) if initial.batch_stats else 0
+    evaluator = Evaluator(task, network, config.data.batch_size, batches)
+
+    def score(replaced: Callable[[str], Decomposition]) -> float:
+        def composed(path: str, leaf: Any) -> np.ndarray:
+            axes: Axes | None = kernel_axes.get(path)
+            return final[path] if axes is None else from_vectors(replaced(path).compose(), leaf.shape, axes)
+
+        params = map_by_path(composed, initial.params)
+        batch_stats = map_by_path(lambda path, _: final[path], initial.batch_stats)
+        return evaluator.score(evaluator.reestimate(Variables(params, batch_stats), order_key), task.test)
+
+    scores = {name: score(replaced) for name, replaced in replacements.items()}
+    return Decomposed(shares, scores, task.score)
 
 
 def tables(decomposed: Decomposed) -> list[Table]:
@@ -118,17 +129,6 @@ def tables(decomposed: Decomposed) -> list[Table]:
     for name, score in decomposed.scores.items():
         scores.add_row(name, format_score(decomposed.score, score))
     return [shares, scores]
-
-
-def _score(trainer: Trainer, final: Weights, parts: dict[str, Decomposition]) -> float:
-    state = trainer.init_state()
-
-    def replaced(path: str, leaf: jax.Array) -> np.ndarray:
-        axes: Axes | None = trainer.kernel_axes.get(path)
-        return final[path] if axes is None else from_vectors(parts[path].compose(), leaf.shape, axes)
-
-    params, stats = map_by_path(replaced, state.params), map_by_path(lambda path, _: final[path], state.batch_stats)
-    return trainer.score(params, trainer.reestimated(params, stats), trainer.test)
 
 
 def _without_residual(part: Decomposition) -> Decomposition:

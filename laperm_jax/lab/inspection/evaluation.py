@@ -12,7 +12,9 @@ from laperm_jax.lab.config import make_config, resolve
 from laperm_jax.lab.config.commands import EvaluateConfig, check_evaluate
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.inspection import keras_weights
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.models.networks import Variables
+from laperm_jax.lab.training.build import build_evaluation
+from laperm_jax.lab.training.selection import reordered_axes
 from laperm_jax.sync._vectors import weight_vectors
 
 LEVEL = 1e-3  # of the test, for all vectors of a kernel together: one true sample in 1,000 kernels is refused
@@ -52,18 +54,12 @@ def evaluate(config: EvaluateConfig) -> tuple[float, dict[str, Counts]]:
     check_evaluate(config)
     settings = make_config(model=config.model, dataset=config.dataset, permute_biases=True)
     dataset = datasets.load_images(config.dataset, config.data_dir)
-    trainer = Trainer(resolve(settings), dataset)
+    task, network, evaluator = build_evaluation(resolve(settings), dataset)
+    axes = reordered_axes(settings, network.shapes.params)
     weights = keras_weights.load(config.keras_weights, config.model, dataset.test.images.shape[1:])
-    state = trainer.init_state()
-    params, batch_stats = (
-        map_by_path(lambda path, _: weights[path], tree) for tree in (state.params, state.batch_stats)
-    )
-    counts = {
-        path: describe(weight_vectors(array, trainer.axes[path]))
-        for path, array in weights.items()
-        if path in trainer.axes
-    }
-    return trainer.score(params, batch_stats, trainer.test), counts
+    variables = Variables(*(map_by_path(lambda path, _: weights[path], tree) for tree in network.shapes))
+    counts = {path: describe(weight_vectors(array, axes[path])) for path, array in weights.items() if path in axes}
+    return evaluator.score(variables, task.test), counts
 
 
 def describe(vectors: np.ndarray) -> Counts:

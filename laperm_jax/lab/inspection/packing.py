@@ -10,7 +10,7 @@ from laperm_jax.lab.config import ConfigError, OutputError, TrainConfig, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.models import networks
 from laperm_jax.lab.runs import run_folder, weights
-from laperm_jax.lab.training.trainer import split_seed
+from laperm_jax.lab.training.seeds import split_seed
 
 _FILE_SHA256 = "sha256 of weights.safetensors"
 

@@ -11,8 +11,12 @@ from laperm_jax._paths import leaves_by_path
 from laperm_jax.lab.config import ConfigError, resolve
 from laperm_jax.lab.config.scores import Score
 from laperm_jax.lab.data import datasets
+from laperm_jax.lab.models.networks import Variables
 from laperm_jax.lab.runs import run_folder
-from laperm_jax.lab.training.trainer import Trainer, TrainState
+from laperm_jax.lab.training.build import Training, build_training
+from laperm_jax.lab.training.seeds import Initial, draw_initial
+from laperm_jax.lab.training.state import TrainState
+from laperm_jax.lab.training.step import make_run, make_shuffle
 from laperm_jax.sync._vectors import weight_vectors
 
 MAX_UNITS = 10
@@ -60,30 +64,33 @@ def replay(run: Path, layer: str | None = None, data_dir: Path | None = None, mo
     config, final, summary = run_folder.read_config(run), run_folder.read_weights(run), run_folder.read_summary(run)
     if summary is None:
         raise ConfigError(f"{run} is not finished; resume it with --resume")
-    if any(name.endswith("_start") for name in summary):
+    if run_folder.began_with_start(run):
         raise ConfigError(f"{run} began with the order of another run (--start), which its folder does not keep")
     config = resolve(config)
-    trainer = Trainer(config, datasets.load(config.data.dataset, data_dir))
-    layer = layer or next(iter(trainer.kernel_axes))
-    if layer not in trainer.kernel_axes:
-        raise ConfigError(f"there is no layer {layer}; there are {', '.join(trainer.kernel_axes)}")
-    axes = trainer.kernel_axes[layer]
-    steps = spread(min(summary["steps"], summary["best_epoch"] * trainer.steps_per_epoch), moments)
+    training = build_training(config, datasets.load(config.data.dataset, data_dir))
+    task, method, evaluator = training.task, training.method, training.evaluator
+    initial = draw_initial(training.network, config.seed)
+    layer = layer or next(iter(method.kernel_axes))
+    if layer not in method.kernel_axes:
+        raise ConfigError(f"there is no layer {layer}; there are {', '.join(method.kernel_axes)}")
+    axes = method.kernel_axes[layer]
+    steps = spread(min(summary["steps"], summary["best_epoch"] * method.steps_per_epoch), moments)
     kernels, scores = [], []
-    for state in _states(trainer, steps):
-        params = trainer.reconnected_params(state.opt_state, state.params)
-        scores.append(trainer.score(params, trainer.reestimated(params, state.batch_stats), trainer.validation))
+    for state in _states(training, initial, steps):
+        params = training.reconnected_params(state.opt_state, state.params)
+        variables = evaluator.reestimate(Variables(params, state.batch_stats), initial.order_key)
+        scores.append(evaluator.score(variables, task.validation))
         kernel = np.array(leaves_by_path(params)[layer])
         kernels.append(weight_vectors(kernel, axes)[:MAX_UNITS].copy())
     shape = tuple(final[layer].shape[axis] for axis in axes)
-    image = trainer.task.input_shape
+    image = task.input_shape
     return Replay(
         layer=layer,
         units=len(weight_vectors(kernel, axes)),
         steps=steps,
         vectors=np.stack(kernels),
         shape=image if shape == (math.prod(image),) else shape,
-        score=trainer.task.score,
+        score=task.score,
         scores=scores,
         exact=kernel.tobytes() == final[layer].tobytes(),
     )
@@ -102,14 +109,16 @@ def spread(total: int, number: int) -> list[int]:
     return sorted({0, total, *early.tolist(), *even.tolist()} - ({1} if total < 1 else set()))
 
 
-def _states(trainer: Trainer, steps: Sequence[int]) -> Iterator[TrainState]:
+def _states(training: Training, initial: Initial, steps: Sequence[int]) -> Iterator[TrainState]:
     """The states after these numbers of updates; the arrays of each are donated to the next."""
-    state, made = trainer.init_state(), 0
+    method, run = training.method, make_run(training.update)
+    shuffle = make_shuffle(training.task, method.steps_per_epoch, method.batch_size)
+    state, made = method.init_state(initial), 0
     for step in steps:
         while made < step:
-            epoch, start = divmod(made, trainer.steps_per_epoch)
-            stop = min(trainer.steps_per_epoch, start + step - made)
-            order = trainer.shuffle(np.int32(epoch))
-            state, _ = trainer.run(state, trainer.train, order, np.int32(start), np.int32(stop))
+            epoch, start = divmod(made, method.steps_per_epoch)
+            stop = min(method.steps_per_epoch, start + step - made)
+            order = shuffle([initial.order_key], epoch)
+            state, _ = run(state, training.task.train, order, np.int32(start), np.int32(stop))
             made += stop - start
         yield state

@@ -47,7 +47,7 @@ class Approximator(nnx.Module):
             raise ValueError("approximator: --widths must be one even number, that of the hidden units")
         self.dimensions, self.units = dimensions, widths[0]
         self.coefficients = nnx.Linear(widths[0], 1, use_bias=False, kernel_init=kernel_init, rngs=rngs)
-        self.shift, self.scale = nnx.Param(jnp.zeros(())), nnx.Param(jnp.ones(()))
+        self.shift, self.scale = nnx.Param(jnp.float32(0)), nnx.Param(jnp.float32(1))
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Returns values ``(batch, 1)`` for points ``(batch, dimensions)``."""

@@ -1,7 +1,7 @@
-"""The network of a run, made from its settings."""
+"""The network of a run, built from its settings, as pure functions."""
 
 import itertools
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -14,13 +14,15 @@ from laperm_jax.lab.models.approximation import Approximator
 from laperm_jax.lab.models.classifiers import KernelInit, Shape
 from laperm_jax.lab.models.transformers import LanguageModel, Size, VisionTransformer
 
+Tree = dict[str, Any]
+
 
 def build(config: TrainConfig, input_shape: Shape, outputs: int, kernel_init: KernelInit, rngs: nnx.Rngs) -> nnx.Module:
     """Builds the network of a run.
 
     Args:
       config: settings, resolved.
-      input_shape: of one example: an image, the length of a text, the coordinates of a point.
+      input_shape: shape of one example: an image, the length of a text, the coordinates of a point.
       outputs: number of features that the network returns.
       kernel_init: gives the initializer of each kernel, by its number in network order from 0.
       rngs: where initial weights are drawn from.
@@ -49,21 +51,85 @@ def build(config: TrainConfig, input_shape: Shape, outputs: int, kernel_init: Ke
         raise ConfigError(str(error)) from None
 
 
-def maker(config: TrainConfig, input_shape: Shape, outputs: int) -> Callable[[jax.Array], nnx.Module]:
-    """Returns a function that makes the network, with the initial weights of its settings, from a PRNG key.
+class Variables(NamedTuple):
+    """Parameters of a network, and its BatchNorm statistics (empty without BatchNorm)."""
+
+    params: Tree
+    batch_stats: Tree
+
+
+class Network:
+    """The network of a run as pure functions of its variables.
+
+    Attributes:
+      shapes: variables as shapes and dtypes.
+
+    Args:
+      config: settings, resolved.
+      input_shape: shape of one example: an image, the length of a text, the coordinates of a point.
+      outputs: number of features that the network returns.
 
     Raises:
-      ConfigError: as :func:`build`, and for settings of initial weights that do not fit the network.
+      ConfigError: if network, initial weights and data do not fit together.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax.lab.config import make_config
+      >>> from laperm_jax.lab.models.networks import Network
+      >>> network = Network(make_config(widths=(32,)), input_shape=(8, 8, 1), outputs=10)
+      >>> network.predict(network.init(jax.random.key(0)), jnp.zeros((5, 8, 8, 1))).shape
+      (5, 10)
     """
-    recipes = _kernel_recipes(config, input_shape, outputs)
-    return lambda key: build(config, input_shape, outputs, lambda number: recipes[number].make(), nnx.Rngs(key))
+
+    def __init__(self, config: TrainConfig, input_shape: Shape, outputs: int):
+        kernels = _kernel_recipes(config, input_shape, outputs)
+        self._build = lambda key: build(
+            config, input_shape, outputs, lambda number: kernels[number].make(), nnx.Rngs(key)
+        )
+        self._jitted_build = nnx.jit(self._build)
+        abstract = nnx.eval_shape(self._build, jax.random.key(0))
+        self._graph = nnx.graphdef(abstract)
+        self.shapes = _variables(abstract)
+
+    def init(self, key: jax.Array) -> Variables:
+        """Draws the initial variables."""
+        return _variables(self._jitted_build(key))
+
+    def draw_params(self, key: jax.Array) -> Tree:
+        """The initial parameters, for use inside jit."""
+        return _variables(self._build(key)).params
+
+    def apply(self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Tree]:
+        """Outputs in training mode, and the updated BatchNorm statistics."""
+        model = nnx.merge(self._graph, *variables)
+        outputs = model(inputs, nnx.Rngs(dropout_key))
+        return outputs, _variables(model).batch_stats
+
+    def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Outputs in evaluation mode: no dropout, running BatchNorm statistics."""
+        model = nnx.merge(self._graph, *variables)
+        model = nnx.with_attributes(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+        return model(inputs)
+
+    def measure_batch_stats(self, variables: Variables, inputs: jax.Array) -> Tree:
+        """The BatchNorm statistics of one batch, without dropout."""
+        model = nnx.merge(self._graph, *variables)
+        model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
+        model = nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0)
+        model(inputs)
+        return _variables(model).batch_stats
+
+
+def _variables(model: nnx.Module) -> Variables:
+    return Variables(*(nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.BatchStat)))
 
 
 def recipes(config: TrainConfig, input_shape: Shape, outputs: int, key: jax.Array) -> dict[str, Recipe]:
-    """How each kernel of the network that :func:`maker` makes from a PRNG key is drawn: recipes by path.
+    """How :meth:`Network.init` draws each kernel from a PRNG key: recipes by path.
 
     Raises:
-      ConfigError: as :func:`maker`.
+      ConfigError: as :class:`Network`.
     """
     without_keys = _kernel_recipes(config, input_shape, outputs)
     found: dict[str, Recipe] = {}

@@ -1,4 +1,4 @@
-"""Weights as flat dicts from path to NumPy array: their proof, their fingerprint, and their file."""
+"""Weights as flat dicts from path to NumPy array: exactness, fingerprint, and file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as save_bytes
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.sync._vectors import Axes, weight_vectors
 from laperm_jax.lab.config import ConfigError
+from laperm_jax.sync._vectors import Axes, weight_vectors
 
 Weights = dict[str, np.ndarray]
 
@@ -27,15 +27,15 @@ def to_numpy(tree: Any) -> Weights:
 def count_exact_vectors(initial: Weights, final: Weights, axes: Mapping[str, Axes]) -> tuple[int, int]:
     """Counts the weight vectors that are, bit for bit, permutations of their initial values.
 
-    Shares no code with the transform: it sorts bit patterns in NumPy.
+    It shares no code with the transform: it sorts bit patterns in NumPy.
 
     Args:
       initial: weights before training.
-      final: weights to be judged.
-      axes: path of each parameter that is reordered, to the axes of one vector.
+      final: weights after training.
+      axes: path of each reordered parameter to the axes of one weight vector.
 
     Returns:
-      Number of exact vectors, number of all vectors.
+      Number of exact vectors, and number of all vectors.
 
     Example:
       >>> import numpy as np
@@ -57,8 +57,8 @@ def _sorted_bits(array: np.ndarray, axes: Axes) -> np.ndarray:
     return np.sort(weight_vectors(array, axes).view(f"u{array.itemsize}"), axis=1)
 
 
-def sha256(weights: Weights) -> str:
-    """Fingerprint of paths, dtypes, shapes and bytes, in the order of the paths."""
+def fingerprint(weights: Weights) -> str:
+    """SHA-256 of paths, dtypes, shapes and bytes, in the order of the paths."""
     digest = hashlib.sha256()
     for path, array in sorted(weights.items()):
         digest.update(f"{path} {array.dtype} {array.shape}\n".encode())

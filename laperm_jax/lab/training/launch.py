@@ -1,37 +1,38 @@
-"""Starts a program as several processes of one JAX cluster on this machine, and stops all when one dies.
+"""Starts a program as several processes of one JAX cluster on this machine, and stops all of them when one dies.
 
     python -m laperm_jax.lab.training.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
 
-On a cluster that JAX knows (Slurm, Open MPI, Kubernetes) its own launcher takes the place of this one; the program is
-the same, and calls :func:`initialize` first.
+On a cluster that JAX knows (Slurm, Open MPI, Kubernetes, TPU) use the cluster's launcher instead; the program stays the
+same, and calls :func:`initialize` first.
 """
 
 import argparse
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 
 _ADDRESS, _COUNT, _NUMBER = "LAPERM_COORDINATOR_ADDRESS", "LAPERM_PROCESS_COUNT", "LAPERM_PROCESS_NUMBER"
-_HEARTBEAT_SECONDS = 30  # after which a process that is gone is missed by the others
+_HEARTBEAT_SECONDS = 30  # after which the others notice that a process is gone
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 10  # from asking a process to end to killing it
 
 
 def initialize() -> None:
-    """Joins the processes that :func:`main` or a cluster's own launcher has started; a process alone goes on alone.
+    """Joins the processes that :func:`main` or a cluster's launcher has started; a single process goes on alone.
 
-    To be called before anything else of JAX.
+    Call it before anything else of JAX.
 
     Example:
       >>> from laperm_jax.lab.training import launch
-      >>> launch.initialize()  # nobody has launched this one
+      >>> launch.initialize()  # nobody has launched this process
       >>> import jax
       >>> jax.process_count()
       1
@@ -43,8 +44,41 @@ def initialize() -> None:
             process_id=int(os.environ[_NUMBER]),
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
-    elif any(name in os.environ for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "KUBERNETES_SERVICE_HOST")):
+    elif launched_together(os.environ):
         jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+
+
+def launched_together(environment: Mapping[str, str]) -> bool:
+    """Whether the environment is that of one process among several.
+
+    The presence of a cluster alone does not say so: a notebook on Kubernetes or in a Slurm allocation is one process.
+
+    Args:
+      environment: environment variables.
+
+    Returns:
+      True if Slurm or Open MPI has started several processes, a TPU slice has several hosts, the process is a pod of an
+      indexed Kubernetes job, or a coordinator is named.
+
+    Example:
+      >>> from laperm_jax.lab.training.launch import launched_together
+      >>> launched_together({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1"})
+      False
+      >>> launched_together({"OMPI_COMM_WORLD_SIZE": "4"})
+      True
+    """
+    count = lambda name: int(environment.get(name) or 1)
+    # Processes that srun starts have SLURM_STEP_NODELIST; a batch script is one process of the job, and has not.
+    slurm = (
+        "SLURM_STEP_NODELIST" in environment
+        and count("SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS") > 1
+    )
+    mpi = count("OMPI_COMM_WORLD_SIZE") > 1
+    tpu = any("," in environment.get(name, "") for name in ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"))
+    # JAX asks Kubernetes for the other pods of an indexed job, through a package of that name.
+    indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys()
+    kubernetes = indexed and importlib.util.find_spec("kubernetes") is not None
+    return slurm or mpi or tpu or kubernetes or "JAX_COORDINATOR_ADDRESS" in environment
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -54,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> int:
       args: command line without the program's name; ``sys.argv`` if None.
 
     Returns:
-      The exit code: 0 if all ended well, else that of the first that did not, or 128 and the number of its signal.
+      The exit code: 0 if all succeeded, else that of the first that failed, or 128 plus the number of its signal.
     """
     parser = argparse.ArgumentParser(
         prog="python -m laperm_jax.lab.training.launch", description=__doc__.partition("\n")[0]
@@ -90,7 +124,7 @@ def _start(options: argparse.Namespace) -> list[subprocess.Popen[bytes]]:
 
 
 def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits until all have ended, or one has not ended well."""
+    """Waits until all processes have ended, or one has failed."""
     while True:
         codes = [process.poll() for process in processes]
         for number, code in enumerate(codes):
@@ -104,7 +138,7 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Asks those that still run to end, and kills those that do not."""
+    """Asks the processes that still run to end, and kills those that do not."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + _STOP_SECONDS

@@ -1,23 +1,21 @@
-"""Which parameters of a run are reordered, free, or frozen."""
+"""Which parameters of a run are reordered, left to the inner optimiser, or frozen."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from laperm_jax import flax_fan_in, norm_reset
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._rules import vector_axes
 from laperm_jax.lab.config import ConfigError, TrainConfig
+from laperm_jax.lab.training.state import Tree
 from laperm_jax.sync._vectors import Axes
-
-Tree = dict[str, Any]
 
 
 def reordered_axes(config: TrainConfig, params: Tree) -> dict[str, Axes]:
-    """Which parameters of a run are reordered: the axes of one weight vector of each, by its path.
+    """Finds the parameters that are reordered: path to the axes of one weight vector.
 
-    Every kernel that is neither free nor frozen; where asked for, also biases that are not of normalisation, and
-    embeddings.
+    These are all kernels that are neither free nor frozen, and, where the settings ask for it, embeddings and the
+    biases of layers other than normalisation.
 
     Raises:
       ConfigError: as :func:`matching`.
@@ -35,10 +33,10 @@ def reordered_axes(config: TrainConfig, params: Tree) -> dict[str, Axes]:
 
 
 def matching(params: Tree, patterns: Sequence[str], option: str) -> set[str]:
-    """The paths of parameters that one of some regular expressions is found in.
+    """Paths of parameters that match any of several regular expressions.
 
     Raises:
-      ConfigError: that names the option, for what is no regular expression, and for one that is found in no path.
+      ConfigError: naming the option, for a pattern that is no regular expression, or that matches no path.
 
     Example:
       >>> import jax.numpy as jnp

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laperm_jax.lab.config import DEFAULTS, ConfigError, with_settings
+from laperm_jax.lab.config import DEFAULTS, ConfigError, resolve, with_settings
 from laperm_jax.lab.data import datasets, tasks
 from laperm_jax.lab.data.datasets import Text
 
@@ -66,6 +66,30 @@ def test_regression_measures_squared_errors():
     outputs, targets = jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [4.0]])
     assert float(regression.loss(outputs, targets)) == 2.5
     assert [float(x) for x in regression.measure(outputs, targets)] == [5.0, 2.0]
+
+
+def test_preprocess_scales_pixels_as_the_paper_does_for_the_network():
+    digits = datasets.load("digits")
+    images, config = digits.test.images[:3], resolve(DEFAULTS["classification"])
+    make = lambda dataset, model: tasks.make(with_settings(config, model=model), dataset)
+    np.testing.assert_allclose(make(digits, "mlp").preprocess(images), images / 16, rtol=1e-6)
+    np.testing.assert_array_equal(make(digits, "conv2").preprocess(images), images)
+    rng, labels = np.random.default_rng(0), np.zeros(300, np.int32)
+    split = datasets.Split(rng.integers(0, 256, (300, 32, 32, 3), np.uint8), labels)
+    scaled = split.images / 255
+    resnet50 = make(datasets.Dataset(split, split, max_pixel=255), "resnet50")
+    np.testing.assert_allclose(resnet50.preprocess(split.images), scaled - scaled.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "chance", "better"),
+    [("digits", (0.1, 0.14), 0.5), ("text", (np.log(8), 3.0), 2.0), ("sine", (0.52, 1.0), 0.1)],
+)
+def test_at_chance_compares_with_the_best_constant_answer(name, chance, better):
+    config = resolve(DEFAULTS["classification"]) if name == "digits" else CONFIG
+    task = tasks.make(config, Text(*[TEXT.test] * 3, VOCABULARY) if name == "text" else datasets.load(name))
+    assert all(task.at_chance(score) for score in chance)
+    assert not task.at_chance(better)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from laperm_jax.lab.config import ConfigError, make_config, resolve, with_settings
-from laperm_jax.lab.data import datasets
 from laperm_jax.lab.runs import run, weights
 from laperm_jax.lab.runs.run import train, train_seeds
-from laperm_jax.lab.runs.run_folder import RunFolder
-from laperm_jax.lab.training.loop import Checkpoint
-from laperm_jax.lab.training.trainer import Trainer
+from laperm_jax.lab.runs.run_folder import facts_of
+from laperm_jax.lab.runs.writer import RunWriter
+from laperm_jax.lab.training.state import Checkpoint
+from tests.lab.training.helpers import small
 from tests.reference import bits
 from tests.runs import MLP, bits_lost, files, stopped_after
 
@@ -60,14 +60,14 @@ def test_seeds_that_have_no_checkpoint_in_common_begin_again(tmp_path):
 def test_a_finished_run_is_left_alone(tmp_path, monkeypatch):
     summary = train(MLP, tmp_path / "r", resume=True)  # there is none yet: it begins
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")}
-    monkeypatch.setattr(run, "Trainer", None)
+    monkeypatch.setattr(run, "build_training", None)
     assert train(MLP, tmp_path / "r", resume=True) == summary
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path):
     train(with_settings(MLP, epochs=1), tmp_path / "r")
-    with pytest.raises(ConfigError, match=r"holds a run of other settings \(sync_period, epochs\); give it the same"):
+    with pytest.raises(ConfigError, match=r"holds a run of other settings \(epochs, sync_period\); give it the same"):
         train(with_settings(MLP, sync_period=5), tmp_path / "r", resume=True)
     with pytest.raises(ConfigError, match="--resume needs --out"):
         train(MLP, resume=True)
@@ -76,21 +76,21 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
 def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fault):
     """The same gradients on both make the same bits: products of matrices, which round, are left out."""
     config = resolve(with_settings(MLP, sync_period=2))
-    trainer = Trainer(config, datasets.load("digits"))
+    run = small(config)
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
     one = SingleDeviceSharding(jax.devices()[0])
     eight = lambda leaf: NamedSharding(mesh, PartitionSpec(*["x"] * (leaf.ndim > 1 and leaf.shape[0] % 8 == 0)))
     layouts = [lambda leaf: one, eight, lambda leaf: one]
-    abstract = jax.eval_shape(trainer.init_state)
+    abstract = jax.eval_shape(run.init_state)
 
     @jax.jit
     def step(state):
         grads = jax.tree.map(lambda leaf: jnp.roll(leaf, 3).round(1), state.params)
-        params, opt_state = trainer.optimizer.apply_gradients(grads, state.opt_state, state.params)
+        params, opt_state = run.training.method.optimizer.apply_gradients(grads, state.opt_state, state.params)
         return state._replace(params=params, opt_state=opt_state)
 
-    stays = moves = trainer.init_state()
-    with RunFolder(tmp_path / "r", config) as folder:
+    stays = moves = run.init_state()
+    with RunWriter(tmp_path / "r", facts_of(config)) as folder:
         folder.begin()
         for number, layout in enumerate(layouts, start=1):
             stays, moves = step(stays), step(moves)
@@ -119,15 +119,15 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
 def test_the_best_epoch_can_be_read_however_often_a_run_was_stopped(scores, best, tmp_path):
     """A folder that is opened anew for each epoch; the last two checkpoints are whole, each with its best epoch."""
     config = resolve(MLP)
-    trainer = Trainer(config, datasets.load("digits"))
-    state, template, resumed = trainer.init_state(), jax.eval_shape(trainer.init_state), None
+    run = small(config)
+    state, template, resumed = run.init_state(), jax.eval_shape(run.init_state), None
     for epoch, score in enumerate(scores, start=1):
         state = state._replace(opt_state=state.opt_state._replace(count=jnp.int32(epoch)))
-        with RunFolder(tmp_path / "run", config, resume=True) as folder:
+        with RunWriter(tmp_path / "run", facts_of(config), resume=True) as folder:
             folder.begin(resumed)
             folder.add_epoch({"epoch": epoch, "step": epoch, "val_accuracy": score, "first_sync": None})
             folder.save(Checkpoint(state, [], None, 0.0, 0.0))
-        with RunFolder(tmp_path / "run", config, resume=True) as folder:
+        with RunWriter(tmp_path / "run", facts_of(config), resume=True) as folder:
             for last in range(max(1, epoch - 1), epoch + 1):
                 resumed = folder.read(last, template)
                 assert (resumed.best[0], len(resumed.records)) == (best[last - 1], last)

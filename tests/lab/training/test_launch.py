@@ -1,5 +1,6 @@
-"""Several processes: the same training as one, what happens when one dies, and how it goes on."""
+"""Several processes: initialize, and the launcher."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def children(process):
     return [int(pid) for pid in tasks.read_text().split()]
 
 
-def test_two_processes_train_like_one_also_after_one_has_died(tmp_path, record_fault):
+def test_two_processes_train_like_one_even_after_one_is_killed(tmp_path, record_fault):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
     alone = [sys.executable, EXAMPLE, *OPTIONS, str(tmp_path / "one")]
     done = subprocess.run(alone, env=environment, capture_output=True, text=True, check=True, timeout=300)
@@ -57,6 +59,71 @@ def test_two_processes_train_like_one_also_after_one_has_died(tmp_path, record_f
     np.testing.assert_allclose(one, moved, rtol=1e-4)  # from two processes with 8 devices to one with one
     assert two[-1] < two[0] / 5
     record_fault("one of two processes killed", 1, 1)
+
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "4"}
+STEP = {**SLURM, "SLURM_STEP_NODELIST": "node[1-2]"}
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+MPI = {"OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1", "OMPI_COMM_WORLD_RANK": "0"}
+ALONE = [
+    {},
+    {"SLURM_JOB_ID": "7"},
+    SLURM,  # a batch script
+    {**STEP, "SLURM_NTASKS": "1"},
+    {**STEP, "SLURM_STEP_NUM_TASKS": "1"},  # an interactive shell within an allocation for four
+    {**MPI, "OMPI_COMM_WORLD_SIZE": "1"},
+    MPI,
+    POD,
+    {**POD, "JOB_COMPLETION_INDEX": "0"},  # without the package, JAX cannot ask for the other pods
+    {**POD, "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"},
+]
+TOGETHER = [
+    STEP,
+    {**STEP, "SLURM_STEP_NUM_TASKS": "2"},
+    {**MPI, "OMPI_COMM_WORLD_SIZE": "2"},
+    {**POD, "TPU_WORKER_HOSTNAMES": "host-0,host-1", "TPU_WORKER_ID": "0"},
+    {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"},
+]
+
+
+@pytest.fixture
+def initialized(monkeypatch):
+    """Calls of jax.distributed.initialize."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **kwargs: calls.append((args, kwargs)))
+    monkeypatch.setattr(os, "environ", {})
+    return calls
+
+
+@pytest.mark.parametrize("environment", ALONE, ids=" ".join)
+def test_initialize_leaves_a_process_alone(environment, initialized):
+    os.environ.update(environment)
+    launch.initialize()
+    assert not initialized
+
+
+@pytest.mark.parametrize("environment", TOGETHER, ids=" ".join)
+def test_initialize_joins_a_cluster(environment, initialized):
+    os.environ.update(environment)
+    launch.initialize()
+    ((args, kwargs),) = initialized
+    assert not args
+    assert kwargs.keys() == {"heartbeat_timeout_seconds"}
+
+
+def test_initialize_joins_an_indexed_job_where_jax_can_ask_kubernetes(initialized, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "kubernetes" or None)
+    os.environ.update({**POD, "JOB_COMPLETION_INDEX": "0"})
+    launch.initialize()
+    assert len(initialized) == 1
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST", "OMPI_MCA_orte_hnp_uri"])
+def test_a_process_alone_on_a_cluster_computes(variable):
+    program = "from laperm_jax.lab.training import launch; launch.initialize(); import jax; print(jax.process_count())"
+    environment = os.environ | {variable: "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_an_exit_code_is_passed_on(tmp_path, capfd):

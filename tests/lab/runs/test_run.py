@@ -13,13 +13,18 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from laperm_jax._paths import leaves_by_path
+from laperm_jax._paths import leaves_by_path, map_by_path
 from laperm_jax.lab.config import ConfigError, make_config, resolve, with_settings
 from laperm_jax.lab.data import datasets
+from laperm_jax.lab.models.networks import Variables
 from laperm_jax.lab.runs import weights
 from laperm_jax.lab.runs.run import train
-from laperm_jax.lab.training.loop import Loop, heard_interrupt
-from laperm_jax.lab.training.trainer import Trainer, optimizers
+from laperm_jax.lab.training import optimizers
+from laperm_jax.lab.training.build import build_evaluation
+from laperm_jax.lab.training.loop import Loop
+from laperm_jax.lab.training.seeds import draw_initial
+from laperm_jax.lab.training.signals import heard_interrupt
+from tests.lab.training.helpers import small
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -67,42 +72,40 @@ def test_the_metrics_have_a_line_an_epoch_and_the_best_is_chosen(folder):
     assert summary["val_accuracy_free"] == best["val_accuracy_free"]
 
 
-def test_the_weights_are_those_of_the_summary(folder):
+def test_the_weights_file_has_the_score_of_the_summary(folder):
     path, summary = folder
-    params = load_file(path / "weights.safetensors")
-    assert weights.sha256(params) == summary["params_sha256"]
-    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
-    tree = {layer: {leaf: params[f"{layer}/{leaf}"] for leaf in ("kernel", "bias")} for layer in ("dense1", "output")}
-    assert trainer.score(tree, {}, trainer.test) == summary["test_accuracy"]
-    initial = weights.to_numpy(trainer.initial_params)
-    assert weights.count_exact_vectors(initial, params, trainer.axes) == (26, 26)
+    saved = load_file(path / "weights.safetensors")
+    assert weights.fingerprint(saved) == summary["params_sha256"]
+    task, network, evaluator = build_evaluation(resolve(QUICK), datasets.load("digits"))
+    initial = draw_initial(network, QUICK.seed).variables
+    variables = Variables(map_by_path(lambda layer, _: saved[layer], initial.params), {})
+    assert evaluator.score(variables, task.test) == summary["test_accuracy"]
+    axes = dict.fromkeys(("dense1/kernel", "output/kernel"), (0,))
+    assert weights.count_exact_vectors(weights.to_numpy(initial.params), saved, axes) == (26, 26)
 
 
 def test_the_checkpoints_hold_the_last_state_and_the_best(folder):
     path, summary = folder
-    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
-    template = jax.eval_shape(trainer.init_state)
+    run = small(resolve(QUICK))
+    template = jax.eval_shape(run.init_state)
     with ocp.CheckpointManager((path / "checkpoints").absolute()) as manager:
         assert set(manager.all_steps()) == {38, 57, summary["best_epoch"] * 19}
         last = manager.restore(57, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
-    state = trainer.init_state()
+    state = run.init_state()
     for epoch in range(3):
-        state, _ = trainer.run(
-            state, trainer.train, trainer.shuffle(np.int32(epoch)), np.int32(0), np.int32(trainer.steps_per_epoch)
-        )
+        state, _ = run.updates(state, 0, 19, epoch)
     state = state._replace(last_sync=last.last_sync)  # the loop's own
     assert leaves_by_path(last).keys() == leaves_by_path(state).keys()
     for ours, theirs in zip(jax.tree.leaves(last), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_each_epoch_says_what_its_first_sync_does(folder):
+def test_metrics_describe_the_first_sync_of_each_epoch(folder):
     path, _ = folder
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    trainer = Trainer(resolve(QUICK), datasets.load("digits"))
-    order, run = trainer.shuffle(np.int32(0)), trainer.run
-    state, _ = run(trainer.init_state(), trainer.train, order, np.int32(0), np.int32(9))
-    for name, kernel in trainer.initial_params.items():
+    run = small(resolve(QUICK))
+    state, _ = run.updates(run.init_state(), 0, 9)
+    for name, kernel in run.initial.variables.params.items():
         ranks = lambda weights: np.asarray(weights).argsort(axis=0).argsort(axis=0)
         before, after = ranks(kernel["kernel"]), ranks(state.params[name]["kernel"])
         metrics = records[0]["first_sync"][f"{name}/kernel"]
@@ -144,7 +147,7 @@ def test_pictures_events_and_config(folder):
     path, _ = folder
     assert {file.name for file in path.iterdir()} == {
         *("config.json", "metrics.jsonl", "summary.json", "weights.safetensors"),
-        *("curves.png", "profiles.png", "events", "checkpoints"),
+        *("curves.png", "profiles.png", "events", "checkpoints", ".lock"),
     }
     for picture in ("curves.png", "profiles.png"):
         assert (path / picture).read_bytes().startswith(b"\x89PNG")
@@ -164,7 +167,7 @@ def test_the_same_seed_gives_the_same_bits(folder):
 def test_a_folder_that_holds_something_is_refused_and_left_alone(folder, tmp_path):
     path, _ = folder
     before = (path / "summary.json").read_text()
-    with pytest.raises(ConfigError, match="already holds a run; name a new folder, or go on with it by --resume"):
+    with pytest.raises(ConfigError, match="already holds a run; name a new folder, or resume it with --resume"):
         train(QUICK, path)
     assert (path / "summary.json").read_text() == before
     (tmp_path / "folder").mkdir()
@@ -258,7 +261,7 @@ def test_a_run_in_another_thread_leaves_signals_alone():
 
 
 def test_it_reports_to_a_console(capsys):
-    train(with_settings(QUICK, epochs=2), Console(width=80))
+    train(with_settings(QUICK, epochs=2), console=Console(width=80))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert all("reconnected" in line and "free" in line for line in lines)
