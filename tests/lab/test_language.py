@@ -18,7 +18,7 @@ from laperm_jax.lab.runs import run
 from laperm_jax.lab.runs.weights import to_numpy
 from laperm_jax.lab.training.build import build_evaluation
 from laperm_jax.lab.training.seeds import transfer_order
-from tests import decoder
+from tests.codec import decoder
 from tests.lab.training.helpers import small
 from tests.runs import files, stopped_after
 
