@@ -1,4 +1,4 @@
-"""Initial weights drawn again at each sync instead of being kept: time for a model's worth of memory."""
+"""Initial weights drawn again at each sync instead of kept: a model's worth of memory for the time of drawing it."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from laperm_jax._paths import leaves_by_path, names
-from laperm_jax.sync._reconnect import DrawFn
 
 RedrawFn = Callable[[], optax.Params]
+DrawFn = Callable[[jax.Array], jax.Array]  # draws one leaf, after a token is computed
 
 
 class Redrawn(NamedTuple):
@@ -25,11 +23,11 @@ def is_redrawn(node: Any) -> bool:
     return isinstance(node, Redrawn)
 
 
-def draw_functions(redraw: RedrawFn | None, weights: Mapping[str, Any]) -> dict[str, DrawFn]:
-    """Returns a function for each path of ``weights`` that draws its initial value, unsorted, again.
+def draw_functions(redraw: RedrawFn | None, weights: Mapping[str, jax.typing.ArrayLike]) -> dict[str, DrawFn]:
+    """Returns a function for each path of ``weights`` that draws its initial values, unsorted, again.
 
-    Its argument is an int32 scalar, 0, and makes it wait for what that scalar is computed from. Within jit each leaf is
-    drawn by a program of its own, cut out of that of ``redraw``: drawn together, all would be in memory at once.
+    Under ``jit`` each one draws all parameters and keeps its own, and XLA removes the rest. Outside they are drawn
+    once, together.
 
     Raises:
       ValueError: if there are any and ``redraw`` is None, or does not return them.
@@ -40,22 +38,18 @@ def draw_functions(redraw: RedrawFn | None, weights: Mapping[str, Any]) -> dict[
         raise ValueError(
             f"the state keeps no initial values of {names(weights)}: use the transform it was made by, with its redraw"
         )
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in weights.values()):
-        drawn = leaves_by_path(redraw())
-        _check_paths(weights, drawn)
-        return {path: lambda after, path=path: drawn[path] for path in weights}  # type: ignore[misc]
-    program, tree = jax.make_jaxpr(redraw, return_shape=True)()
-    leaves = leaves_by_path(tree)
-    _check_paths(weights, leaves)
-    return {path: _draw_function(program, number) for number, path in enumerate(leaves) if path in weights}
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in weights.values())
+    drawn = leaves_by_path(jax.eval_shape(redraw) if traced else redraw())
+    _check_paths(weights, drawn)
 
+    def draw(path: str, token: jax.Array) -> jax.Array:
+        if not traced:
+            return drawn[path]
+        # A condition that always holds, which the compiler does not know: the token has to be computed first.
+        shape, dtype = drawn[path].shape, drawn[path].dtype
+        return lax.cond(token == 0, lambda: leaves_by_path(redraw())[path], lambda: jnp.zeros(shape, dtype))
 
-def _draw_function(program: ClosedJaxpr, number: int) -> DrawFn:
-    jaxpr, _ = dce_jaxpr(program.jaxpr, [output == number for output in range(len(program.out_avals))])
-    draw = jaxpr_as_fun(ClosedJaxpr(jaxpr, program.consts))
-    aval = program.out_avals[number]
-    # A condition that always holds, which the compiler does not know: what it is computed from has to be there first.
-    return lambda after: lax.cond(after == 0, lambda: draw()[0], lambda: jnp.zeros(aval.shape, aval.dtype))
+    return {path: lambda token, path=path: draw(path, token) for path in weights}  # type: ignore[misc]
 
 
 def check_redraw(redraw: RedrawFn, params: Mapping[str, jax.typing.ArrayLike]) -> None:
@@ -74,7 +68,7 @@ def check_redraw(redraw: RedrawFn, params: Mapping[str, jax.typing.ArrayLike]) -
                 f"{dtype}{list(shape)}"
             )
         same = (drawn[path] == leaf).all()
-        if not isinstance(same, jax.core.Tracer) and not same:
+        if not isinstance(same, jax.core.Tracer) and not jax.device_get(same):
             raise ValueError(
                 f"redraw() returns another {path} than params hold: it must give the same bits again. (A random draw "
                 "may differ by rounding once it is compiled: make params by jax.jit(redraw)().)"

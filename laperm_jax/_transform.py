@@ -1,69 +1,49 @@
-"""LaPerm, lookahead permutation: the gradient transformation and its exact parameters."""
+"""LaPerm, lookahead permutation: the gradient transformation."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import optax
-from jax import lax
 
-from laperm_jax._paths import leaves_by_path, map_by_path, names
-from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw, draw_functions
+from laperm_jax import _update
+from laperm_jax._inner import check_inner
+from laperm_jax._redraw import RedrawFn
 from laperm_jax._reset import ResetRule
-from laperm_jax._reset import reset_values as resolve_reset_values
-from laperm_jax._rule_warnings import warn_about_rule
-from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
-from laperm_jax._schedules import SyncSchedule, every, is_sync
-from laperm_jax._state import LaPermState, initial_values, merged_initial_values, sorted_copy
-from laperm_jax.sync._reconnect import reconnect_leaves
+from laperm_jax._rules import FanInRule, matrix_fan_in
+from laperm_jax._schedules import SyncSchedule, every
+from laperm_jax._state import LaPermState
 from laperm_jax.sync._vectors import Axes
 
-Leaves = dict[str, jax.Array]  # by path
-LandFn = Callable[[Leaves], Leaves]
-
-_NO_PARAMS_MESSAGE = (  # Optax's own sentence, which it does not export
-    "You are using a transformation that requires the current value of parameters, but you are not passing `params` "
-    "when calling `update`."
-)
-
-
-class ApplyGradientsFn(Protocol):
-    """Type of :meth:`LaPerm.apply_gradients`."""
-
-    def __call__(
-        self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
-    ) -> tuple[optax.Params, LaPermState]:
-        """Returns new parameters and the new state."""
+Params = TypeVar("Params")
 
 
 class LaPerm(optax.GradientTransformationExtraArgs):
     """What :func:`laperm` returns: Optax's pair ``(init, update)``, and two ways to exact parameters."""
 
-    fan_in_axes: FanInRule | Mapping[str, Axes]
-    _apply_gradients: ApplyGradientsFn
-    _redraw: RedrawFn | None
+    _options: _update.Options
 
     def __new__(
-        cls,
-        init: optax.TransformInitFn,
-        update: optax.TransformUpdateExtraArgsFn,
-        fan_in_axes: FanInRule | Mapping[str, Axes],
-        apply_gradients: ApplyGradientsFn,
-        redraw: RedrawFn | None = None,
+        cls, init: optax.TransformInitFn, update: optax.TransformUpdateExtraArgsFn, options: _update.Options
     ) -> "LaPerm":
         self = super().__new__(cls, init, update)
-        self.fan_in_axes = fan_in_axes
-        self._apply_gradients = apply_gradients
-        self._redraw = redraw
+        self._options = options
         return self
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # for copy.copy and copy.deepcopy
-        return (*self, self.fan_in_axes, self._apply_gradients, self._redraw)
+    def __copy__(self) -> "LaPerm":
+        return self  # nothing in it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LaPerm":
+        return self
+
+    @property
+    def fan_in_axes(self) -> FanInRule | Mapping[str, Axes]:
+        """The rule, as it was given."""
+        return self._options.fan_in_axes
 
     def apply_gradients(
-        self, grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
-    ) -> tuple[optax.Params, LaPermState]:
+        self, grads: optax.Updates, opt_state: LaPermState, params: Params, **extra_args: Any
+    ) -> tuple[Params, LaPermState]:
         """Does ``update`` and ``optax.apply_updates`` in one, exactly.
 
         A sync then writes the permutation itself into the parameters, with no rounding through ``target - params``.
@@ -90,9 +70,9 @@ class LaPerm(optax.GradientTransformationExtraArgs):
           >>> bool((jnp.sort(params["kernel"], axis=0) == jnp.sort(init["kernel"], axis=0)).all())
           True
         """
-        return self._apply_gradients(grads, opt_state, params, **extra_args)
+        return _update.apply_gradients(self._options, grads, opt_state, params, extra_args)
 
-    def reconnected_params(self, opt_state: optax.OptState, params: optax.Params) -> optax.Params:
+    def reconnected_params(self, opt_state: optax.OptState, params: Params) -> Params:
         """Returns the exact permutation: bit for bit the initial values, placed by the ranks of ``params``.
 
         These are the parameters to evaluate, save and report, at any moment, also between two syncs.
@@ -119,19 +99,7 @@ class LaPerm(optax.GradientTransformationExtraArgs):
           >>> bool((exact["kernel"] == params["kernel"]).all())
           True
         """
-        sorted_init, redrawn = merged_initial_values(opt_state)
-        axes = vector_axes(self.fan_in_axes, params)
-        if missing := (sorted_init.keys() | redrawn) - axes.keys():
-            raise ValueError(
-                f"opt_state holds the initial values of {names(missing)}, which params lacks or the rule of this "
-                f"transform leaves alone; it treats {names(axes)}"
-            )
-        treated = {
-            path: leaf for path, leaf in leaves_by_path(params).items() if path in sorted_init or path in redrawn
-        }
-        draw = draw_functions(self._redraw, {path: treated[path] for path in redrawn & treated.keys()})
-        reconnected = reconnect_leaves(treated, sorted_init, axes, draw)
-        return map_by_path(lambda path, leaf: reconnected.get(path, leaf), params)
+        return _update.reconnected_params(self._options, opt_state, params)
 
 
 def laperm(
@@ -141,6 +109,7 @@ def laperm(
     fan_in_axes: FanInRule | Mapping[str, Axes] | None = None,
     reset_values: ResetRule | Mapping[str, float] | None = None,
     redraw: RedrawFn | None = None,
+    error_feedback: bool = False,
 ) -> LaPerm:
     r"""Trains by reordering the initial weights: LaPerm, lookahead permutation.
 
@@ -166,6 +135,7 @@ def laperm(
       redraw: function without arguments that returns the initial parameters again, the same bits at every call, as in
         ``lambda: model.init(key, x)["params"]``. The state then keeps no copy of them: they are drawn and sorted at
         each sync, and by ``reconnected_params``. Make ``params`` by ``jax.jit(redraw)()``.
+      error_feedback: whether what a sync rounds off the weights is kept in the state and added at the next one.
 
     Returns:
       A :class:`LaPerm`, an ``optax.GradientTransformationExtraArgs``; extra arguments of ``update`` go to ``inner``.
@@ -209,105 +179,23 @@ def laperm(
       ``optax.inject_hyperparams`` takes every callable argument for a schedule of its own: list ``"fan_in_axes"``,
       ``"reset_values"``, ``"redraw"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
     """
-    if isinstance(inner, type) or not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
-        hint = ", not called yet" if callable(inner) else ""
-        raise TypeError(
-            f"inner must be an Optax transformation, as in laperm(optax.adam(1e-3), 100), not {inner!r}{hint}"
-        )
-    inner = optax.with_extra_args_support(inner)
-    should_sync = sync_period if callable(sync_period) else every(sync_period)
-    fan_in_rule = matrix_fan_in if fan_in_axes is None else fan_in_axes
-    # Compiled also where the caller is not, so that the bits are those of a sync.
-    redraw = None if redraw is None else jax.jit(redraw)
-
-    def plan(params: optax.Params) -> tuple[dict[str, Axes], dict[str, float]]:
-        resets = resolve_reset_values(reset_values, params)
-        axes = vector_axes(fan_in_rule, params)
-        return {path: axes[path] for path in axes if path not in resets}, resets
+    check_inner(inner)
+    options = _update.Options(
+        inner=optax.with_extra_args_support(inner),
+        should_sync=sync_period if callable(sync_period) else every(sync_period),
+        fan_in_axes=matrix_fan_in if fan_in_axes is None else fan_in_axes,
+        reset_values=reset_values,
+        # Compiled also where the caller is not, so that the bits are those of a sync.
+        redraw=None if redraw is None else jax.jit(redraw),
+        error_feedback=error_feedback,
+    )
 
     def init(params: optax.Params) -> LaPermState:
-        warn_about_rule(fan_in_rule, params)
-        axes, _ = plan(params)
-        if redraw:
-            check_redraw(redraw, {path: leaf for path, leaf in leaves_by_path(params).items() if path in axes})
-        keep = lambda path, leaf: Redrawn() if redraw else sorted_copy(path, leaf, axes[path])
-        sorted_init = map_by_path(lambda path, leaf: keep(path, leaf) if path in axes else optax.MaskedNode(), params)
-        return LaPermState(jnp.zeros([], jnp.int32), sorted_init, inner.init(params))
-
-    def inner_step(
-        grads: optax.Updates, state: LaPermState, params: optax.Params, extra_args: dict[str, Any]
-    ) -> tuple[optax.Updates, LaPermState]:
-        updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
-        return updates, LaPermState(optax.safe_increment(state.count), state.sorted_init, inner_state)
-
-    def landing(state: LaPermState, params: optax.Params) -> tuple[LandFn, Collection[str]]:
-        """Returns a function that says where weights, by path, land at a sync, and the paths it takes."""
-        axes, resets = plan(params)
-        sorted_init, redrawn = initial_values(state.sorted_init)
-        if (kept := sorted_init.keys() | redrawn) != axes.keys():
-            raise ValueError(
-                f"the state holds the initial values of {names(kept)}, and the rule treats {names(axes)} of "
-                "params: was the state made by init with these parameters?"
-            )
-
-        def land(weights: Leaves) -> Leaves:
-            treated = {path: weights[path] for path in axes if path in weights}
-            draw = draw_functions(redraw, {path: treated[path] for path in redrawn & treated.keys()})
-            reordered = reconnect_leaves(treated, sorted_init, axes, draw)
-            return reordered | {path: _reset(weights[path], resets[path]) for path in resets if path in weights}
-
-        return land, axes.keys() | resets.keys()
-
-    def change_at_sync(change: LandFn, paths: Collection[str], state: LaPermState, tree: optax.Params) -> optax.Params:
-        """Applies ``change`` to the leaves of ``tree`` at ``paths`` if the update just made is a sync."""
-        treated = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
-        due = is_sync(should_sync, state.count)
-        if isinstance(due, jax.core.Tracer):
-            # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
-            treated = lax.cond(due, change, lambda treated: treated, treated)
-        elif due:  # outside jit a cond would be compiled at every call
-            treated = change(treated)
-        return map_by_path(lambda path, leaf: treated.get(path, leaf), tree)
+        return _update.init_state(options, params)
 
     def update(
         updates: optax.Updates, state: LaPermState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, LaPermState]:
-        if params is None:
-            raise ValueError(_NO_PARAMS_MESSAGE)
-        updates, state = inner_step(updates, state, params, extra_args)
-        land, paths = landing(state, params)
-        old = leaves_by_path(params)
+        return _update.update(options, updates, state, params, extra_args)
 
-        def widen(path: str, update: jax.Array) -> jax.Array:  # target - params needs the precision of params
-            dtype = jnp.promote_types(update.dtype, jnp.result_type(old[path])) if path in paths else update.dtype
-            return update.astype(dtype)
-
-        def updates_to_landing(updates: Leaves) -> Leaves:
-            params = {path: jnp.asarray(old[path], update.dtype) for path, update in updates.items()}
-            current = {  # as optax.apply_updates makes them
-                path: (params[path] + update).astype(jnp.result_type(old[path])) for path, update in updates.items()
-            }
-            targets = land(current)
-
-            def update_to(path: str) -> jax.Array:
-                target, update = targets[path], updates[path]
-                unchanged = (target == current[path]) | jnp.isnan(current[path])  # non-finite vectors among them
-                return jnp.where(unchanged, update, target.astype(update.dtype) - params[path])
-
-            return {path: update_to(path) for path in updates}
-
-        return change_at_sync(updates_to_landing, paths, state, map_by_path(widen, updates)), state
-
-    def apply_gradients(
-        grads: optax.Updates, opt_state: LaPermState, params: optax.Params, **extra_args: Any
-    ) -> tuple[optax.Params, LaPermState]:
-        updates, opt_state = inner_step(grads, opt_state, params, extra_args)
-        land, paths = landing(opt_state, params)
-        return change_at_sync(land, paths, opt_state, optax.apply_updates(params, updates)), opt_state
-
-    return LaPerm(init, update, fan_in_rule, apply_gradients, redraw)
-
-
-def _reset(weights: jax.Array, value: float) -> jax.Array:
-    """Puts every finite element back to ``value``."""
-    return jnp.where(jnp.isfinite(weights), jnp.asarray(value, weights.dtype), weights)
+    return LaPerm(init, update, options)

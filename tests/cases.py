@@ -22,6 +22,9 @@ ARRAYS = [
     ((3, 0), (0,)),
 ]
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
+# Every array in one dtype, a matrix in all of them: (shape, axes, dtype).
+CASES = [(shape, axes, DTYPES[number % 3]) for number, (shape, axes) in enumerate(ARRAYS)]
+CASES += [case for dtype in DTYPES if (case := ((5, 3), (0,), dtype)) not in CASES]
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1.5, 2.0**-14, -(2.0**-14)]
 NON_FINITE = [np.nan, np.inf, -np.inf]

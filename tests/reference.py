@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,16 +46,39 @@ def reconnect(weights: np.ndarray, initial: np.ndarray, axes: Axes) -> np.ndarra
     return result
 
 
+class Step(NamedTuple):
+    """Weights after an update, the residual that is left, and the exact permutation."""
+
+    weights: np.ndarray
+    residual: np.ndarray
+    reconnected: np.ndarray
+
+
 def train(
-    initial: np.ndarray, updates: list[np.ndarray], axes: Axes, sync_period: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields weights and reconnected weights after each update, in exact assignment: no ``p + (t - p)``."""
-    weights = np.array(initial)
+    initial: np.ndarray, updates: list[np.ndarray], axes: Axes, sync_period: int, error_feedback: bool = False
+) -> Iterator[Step]:
+    """Yields what is there after each update, in exact assignment: no ``p + (t - p)``."""
+    weights, residual = np.array(initial), np.zeros_like(initial)
     for number, update in enumerate(updates, start=1):
         weights = np.asarray(weights + update, initial.dtype)
+        placed, left = sync(weights, residual, initial, axes)
         if number % sync_period == 0:
-            weights = reconnect(weights, initial, axes)
-        yield weights, reconnect(weights, initial, axes)
+            weights, residual = placed, left if error_feedback else residual
+        yield Step(weights, residual, placed)
+
+
+def sync(weights: np.ndarray, residual: np.ndarray, initial: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
+    """Places each vector by the ranks of weights plus residual, and keeps what that rounds off as the new residual.
+
+    A vector that is not finite keeps its weights and its residual.
+    """
+    weights, residual = np.array(weights), np.array(residual)
+    placed = reconnect(weights + residual, initial, axes)
+    for index, total in vectors(weights + residual, axes):
+        if np.isfinite(total).all():
+            weights[index] = placed[index]
+            residual[index] = total.reshape(placed[index].shape) - placed[index]
+    return weights, residual
 
 
 def bits(array: np.ndarray) -> np.ndarray:

@@ -1,15 +1,11 @@
 """The public functions of one sync (Algorithm 1): sort the initial weights, reconnect the current ones."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from laperm_jax.sync._dispatch import place, sort
 from laperm_jax.sync._vectors import Axes, canonical_axes
-
-DrawFn = Callable[[jax.Array], jax.Array]  # draws the initial values of a leaf
 
 
 def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
@@ -32,8 +28,7 @@ def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
       >>> sort_vectors(jnp.array([[3.0, -1.0], [1.0, -2.0], [2.0, 0.0]]), axes=(0,)).tolist()
       [[1.0, -2.0], [2.0, -1.0], [3.0, 0.0]]
     """
-    weights = _floating(weights)
-    return _sort(weights, jnp.int32(0), axes=canonical_axes(axes, weights.ndim))[0]
+    return sort_after(first_token(), weights, axes)[0]
 
 
 def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
@@ -66,42 +61,34 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
       >>> reconnect(trained, sort_vectors(init, axes=(0,)), axes=(0,)).tolist()
       [-0.25, 0.5, 0.125]
     """
-    return _reconnect(weights, sorted_init, jnp.int32(0), axes)[0]
+    return reconnect_after(first_token(), weights, sorted_init, axes)[0]
 
 
-def reconnect_leaves(
-    weights: Mapping[str, jax.typing.ArrayLike],
-    sorted_init: Mapping[str, jax.typing.ArrayLike],
-    axes: Mapping[str, Axes],
-    draw: Mapping[str, DrawFn] = MappingProxyType({}),
-) -> dict[str, jax.Array]:
-    """Reconnects several parameters, by path: each to its values in ``sorted_init``, or else to values drawn again.
+def first_token() -> jax.Array:
+    """Returns the token of a first call, an int32 scalar that is 0; nothing has to be computed before it."""
+    return jax.device_put(np.int32(0))  # explicit, so that a transfer guard lets it pass
+
+
+def reconnect_after(
+    token: jax.Array, weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    """Like :func:`reconnect`, after ``token`` is computed; returns a token as well, for a later call.
 
     A token from each parameter to the next lets them run one after another, so that they share temporary memory: the
     peak depends on the largest parameter, not on their number.
     """
-    first = jnp.int32(0)
-    token, result = first, {}
-    for path, leaf in weights.items():
-        if path in sorted_init:
-            values = sorted_init[path]
-        else:
-            values, token = _sort(_floating(draw[path](token)), token, axes=axes[path])
-        result[path], token = _reconnect(leaf, values, token, axes[path])
-        if not isinstance(token, jax.core.Tracer):
-            token = first  # outside jit calls are ordered anyway, and the next parameter may be on another device
-    return result
-
-
-def _reconnect(
-    weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, token: jax.Array, axes: Axes
-) -> tuple[jax.Array, jax.Array]:
     weights, sorted_init = _floating(weights), _floating(sorted_init)
     if weights.shape != sorted_init.shape:
         raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have the same shape")
     if weights.dtype != sorted_init.dtype:
         raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have the same dtype")
     return _place(weights, sorted_init, token, axes=canonical_axes(axes, weights.ndim))
+
+
+def sort_after(token: jax.Array, weights: jax.typing.ArrayLike, axes: Axes) -> tuple[jax.Array, jax.Array]:
+    """Like :func:`sort_vectors`, after ``token`` is computed; returns a token as well."""
+    weights = _floating(weights)
+    return _sort(weights, token, axes=canonical_axes(axes, weights.ndim))
 
 
 _place = jax.jit(place, static_argnames="axes")

@@ -10,7 +10,7 @@ from jax import lax
 
 from laperm_jax import sort_vectors
 from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu, implementation, native
-from laperm_jax.sync._reconnect import reconnect_leaves
+from laperm_jax.sync._reconnect import first_token, reconnect_after
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -111,9 +111,16 @@ def test_dispatch_on_one_cpu_device(monkeypatch, on):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_reconnect_leaves_shares_temporary_memory():
+def test_reconnect_after_a_token_shares_temporary_memory():
     shape, count = (576, 64), 12
-    leaves = {str(number): jax.ShapeDtypeStruct(shape, jnp.float32) for number in range(count)}
-    sync = jax.jit(lambda weights, sorted_init: reconnect_leaves(weights, sorted_init, dict.fromkeys(leaves, (0,))))
-    temporary = sync.lower(leaves, leaves).compile().memory_analysis().temp_size_in_bytes
+    leaves = [jax.ShapeDtypeStruct(shape, jnp.float32) for _ in range(count)]
+
+    def sync(weights, sorted_init):
+        token, placed = first_token(), []
+        for leaf, values in zip(weights, sorted_init, strict=True):
+            result, token = reconnect_after(token, leaf, values, (0,))
+            placed.append(result)
+        return placed
+
+    temporary = jax.jit(sync).lower(leaves, leaves).compile().memory_analysis().temp_size_in_bytes
     assert temporary <= 3 * 4 * 576 * 64
