@@ -2,9 +2,8 @@
 
 import importlib
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from laperm_jax.lab.config import TrainConfig, settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = sorted(
-    set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "multi_process.py"}
-)  # tests/lab/test_launch.py
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "multi_process.py"})
+RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.py"))
 
 
 def blocks(page, language):
@@ -45,11 +43,23 @@ def test_every_make_target_of_the_readme_exists():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_reach_a_good_accuracy(path):
-    output = subprocess.check_output([sys.executable, "-W", "error", path], text=True)
-    accuracies = re.findall(r"test accuracy (0\.\d+|1\.0+)", output)
+def test_examples_reach_a_good_accuracy(path, capsys):
+    runpy.run_path(str(path), run_name="__main__")
+    accuracies = re.findall(r"test accuracy (0\.\d+|1\.0+)", capsys.readouterr().out)
     assert accuracies
     assert all(float(accuracy) > 0.94 for accuracy in accuracies)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_recipes_run_and_are_short(path, capsys):
+    runpy.run_path(str(path), run_name="__main__")  # each asserts what it promises
+    assert "loss" in capsys.readouterr().out
+    assert len(path.read_text().splitlines()) < 80
+
+
+def test_every_example_is_on_the_page_of_recipes():
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    assert all(str(path.relative_to(ROOT)) in page for path in [*EXAMPLES, *RECIPES])
 
 
 def test_links_between_pages_lead_somewhere():
