@@ -70,10 +70,29 @@ def test_a_recipe_draws_what_its_initializer_does(recipe):
 
 
 @pytest.mark.parametrize("initializer", [sparse(zeros, 0.5), shared_value(0.5, 0.5), symmetric_uniform(0.5)])
-def test_dtype_shape_and_sharding(initializer):
+def test_dtype_and_shape(initializer):
     assert initializer(KEY, (), jnp.float16).dtype == jnp.float16
     assert initializer(KEY, (0, 3)).shape == (0, 3)
+
+
+@pytest.mark.eight_devices
+@pytest.mark.parametrize(
+    "initializer",
+    [sparse(zeros, 0.5), shared_value(0.5, 0.5), symmetric_uniform(0.5), levels(2), equidistant(0.5), levels(16)],
+)
+def test_out_sharding_on_an_explicit_mesh(initializer):
     mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    sharding = NamedSharding(mesh, PartitionSpec(None, "x"))
+    with jax.set_mesh(mesh):
+        kernel = initializer(KEY, (4, 8), jnp.float32, out_sharding=sharding)
+    assert kernel.sharding == sharding
+    np.testing.assert_array_equal(jax.device_get(kernel), initializer(KEY, (4, 8), jnp.float32))
+
+
+@pytest.mark.eight_devices
+@pytest.mark.parametrize("initializer", [levels(2), equidistant(0.5)])
+def test_out_sharding_on_an_automatic_mesh(initializer):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec(None, "x"))
     with jax.set_mesh(mesh):
         assert initializer(KEY, (4, 8), jnp.float32, out_sharding=sharding).sharding == sharding

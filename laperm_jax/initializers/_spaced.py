@@ -153,6 +153,15 @@ def _permuted(columns: ColumnsFn, axes: Axes | None) -> Initializer:
         vectors = math.prod(size for axis, size in enumerate(shape) if axis not in own)
         values = columns(key, fan_in, vectors, dtype)
         kernel = from_columns(jax.random.permutation(key, values, independent=True), tuple(shape), own)
-        return kernel if out_sharding is None else jax.lax.with_sharding_constraint(kernel, out_sharding)
+        return kernel if out_sharding is None else _sharded(kernel, out_sharding)
 
     return init
+
+
+def _sharded(kernel: jax.Array, out_sharding: Any) -> jax.Array:
+    """Shards an array; a mesh with explicit axes takes ``with_sharding_constraint`` for an assertion."""
+    is_named = isinstance(out_sharding, jax.sharding.NamedSharding)
+    mesh = out_sharding.mesh if is_named else jax.sharding.get_abstract_mesh()
+    if jax.sharding.AxisType.Explicit in mesh.axis_types:
+        return jax.sharding.reshard(kernel, out_sharding)
+    return jax.lax.with_sharding_constraint(kernel, out_sharding)
