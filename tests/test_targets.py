@@ -9,6 +9,8 @@ from jax import lax
 from laperm_jax import _targets, laperm
 from tests.steps import METHODS
 
+pytestmark = pytest.mark.optimized
+
 SHAPE, COUNT = (576, 64), 12
 LEAF = 4 * 576 * 64  # bytes
 PARAMS = {f"{number:02}": jax.ShapeDtypeStruct(SHAPE, jnp.float32) for number in range(COUNT)}
