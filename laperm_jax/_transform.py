@@ -9,10 +9,10 @@ import optax
 from laperm_jax import _update
 from laperm_jax._inner import check_inner
 from laperm_jax._redraw import RedrawFn
-from laperm_jax._reset import ResetRule
-from laperm_jax._rules import FanInRule, matrix_fan_in
 from laperm_jax._schedules import SyncSchedule, every
 from laperm_jax._state import LaPermState
+from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in
+from laperm_jax.rules._reset import ResetRule
 from laperm_jax.sync._vectors import Axes
 
 Params = TypeVar("Params")

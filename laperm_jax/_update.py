@@ -12,10 +12,6 @@ from jax import lax
 from laperm_jax._inner import forget_old_weights
 from laperm_jax._paths import leaves_by_path, map_by_path, names
 from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw
-from laperm_jax._reset import ResetRule
-from laperm_jax._reset import reset_values as resolve_reset_values
-from laperm_jax._rule_warnings import warn_about_rule
-from laperm_jax._rules import FanInRule, vector_axes
 from laperm_jax._schedules import SyncSchedule, is_sync
 from laperm_jax._state import (
     Kept,
@@ -29,6 +25,10 @@ from laperm_jax._state import (
     zeros_like,
 )
 from laperm_jax._targets import SyncLeafFn, after, sync_in_turn, sync_targets
+from laperm_jax.rules._fan_in import FanInRule, vector_axes
+from laperm_jax.rules._reset import ResetRule
+from laperm_jax.rules._reset import reset_values as resolve_reset_values
+from laperm_jax.rules._warnings import warn_about_rule
 from laperm_jax.sync._vectors import Axes
 
 Params = TypeVar("Params")

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from laperm_jax import flax_fan_in, laperm, matrix_fan_in, norm_reset
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rules import vector_axes
+from laperm_jax.rules._fan_in import vector_axes
 from tests.reference import is_permutation
 
 IMAGES = jax.random.normal(jax.random.key(0), (8, 6, 6, 2))

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from laperm_jax import flax_fan_in, laperm, matrix_fan_in, norm_reset, path_fan_in
-from laperm_jax._rules import vector_axes
+from laperm_jax.rules._fan_in import vector_axes
 from tests.gradients import fan_in_of, inputs
 
 hk = pytest.importorskip("haiku")

@@ -22,9 +22,13 @@ def room(module):
 
 
 def imports(path):
-    """Names of this package that a module imports, wherever the import stands; doctests are not imports."""
+    """Names of this package that a module imports when it runs, wherever the import stands."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_types = {inner for node in ast.walk(tree) if _is_type_checking(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -33,6 +37,10 @@ def imports(path):
             is_module = lambda name, package=node.module: _file(f"{package}.{name}").exists()
             found |= {f"{node.module}.{alias.name}" if is_module(alias.name) else node.module for alias in node.names}
     return {name.removeprefix("laperm_jax.") for name in found if name.startswith("laperm_jax.")}
+
+
+def _is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
 def _file(name):

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from laperm_jax import norm_reset
-from laperm_jax._reset import reset_values
+from laperm_jax.rules._reset import reset_values
 
 pytestmark = pytest.mark.usefixtures("strict")
 

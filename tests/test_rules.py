@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from laperm_jax import all_fan_in, equinox_fan_in, flax_fan_in, laperm, matrix_fan_in, path_fan_in
-from laperm_jax._rules import vector_axes
+from laperm_jax.rules._fan_in import vector_axes
 
 pytestmark = pytest.mark.usefixtures("strict")
 

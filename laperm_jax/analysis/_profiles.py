@@ -10,7 +10,7 @@ import optax
 from scipy.special import ndtri
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
+from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
 _CHUNK = 2**20  # weights converted to float64 at once

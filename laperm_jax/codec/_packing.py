@@ -7,11 +7,11 @@ import numpy as np
 import optax
 
 from laperm_jax._paths import check_paths, leaves_by_path
-from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.codec import _container, _permutations
 from laperm_jax.codec._container import CodecError
 from laperm_jax.codec._tensors import DTYPES, Tensor, check_size, digest, little_endian, read_tensors, sha256
 from laperm_jax.initializers import Recipe
+from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.sync._keys import bit_keys, from_bit_keys
 from laperm_jax.sync._vectors import Axes, as_columns, canonical_axes, from_columns
 

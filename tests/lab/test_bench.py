@@ -9,10 +9,10 @@ from rich.console import Console
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rules import vector_axes
 from laperm_jax.lab.benchmark import bench, peers
 from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.config.commands import BenchConfig
+from laperm_jax.rules._fan_in import vector_axes
 from laperm_jax.sync._vectors import weight_vectors
 from tests import reference
 

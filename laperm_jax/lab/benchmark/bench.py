@@ -20,8 +20,8 @@ from rich.table import Table
 
 from laperm_jax import flax_fan_in, laperm
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rules import vector_axes
 from laperm_jax.lab.benchmark import peers
+from laperm_jax.lab.benchmark.timing import in_turns
 from laperm_jax.lab.config import PAPER, paper_preset, with_settings
 from laperm_jax.lab.config.commands import BenchConfig, TreeName, check_bench
 from laperm_jax.lab.data import datasets
@@ -32,6 +32,7 @@ from laperm_jax.lab.runs.summary import environment
 from laperm_jax.lab.training.build import build_training
 from laperm_jax.lab.training.seeds import draw_initial
 from laperm_jax.lab.training.step import make_run, make_shuffle
+from laperm_jax.rules._fan_in import vector_axes
 from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
@@ -39,7 +40,6 @@ Row = dict[str, Any]
 
 PERIODS = (20, 100, 1000)
 _NEVER = 2**31 - 1
-_PATIENCE = 10.0
 _ROW_LENGTH = 1024  # of the scaling series
 _COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 _COPIES_IN_FULL = 10  # and one of everything
@@ -180,7 +180,7 @@ def measure_training_step(name: TreeName, repeats: int) -> float:
         arguments[0], losses = run(*arguments)
         return losses
 
-    return 1e3 * statistics.median(_in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
+    return 1e3 * statistics.median(in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
 
 
 def _image(name: TreeName) -> Shape:
@@ -226,7 +226,7 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
                 functions[name] = make(problem)
             except ModuleNotFoundError:
                 missing[f"{name}_ms"] = None
-    seconds = _in_turns(functions, repeats)
+    seconds = in_turns(functions, repeats)
     weights = sum(leaf.size for leaf in draws[0].values())
     sync_ms = 1e3 * statistics.median(seconds["sync"])
     largest = max(leaf.nbytes for leaf in draws[0].values())
@@ -278,7 +278,7 @@ def measure_update(tree: optax.Params, repeats: int) -> Row:
             jax.jit(function, donate_argnums=(1, donated)), grads, state, params
         )
         functions[name] = _stepper(compiled, grads, state, params, donated)
-    seconds = _in_turns(functions, 3 * repeats)
+    seconds = in_turns(functions, 3 * repeats)
     pairs = lambda name, base: zip(seconds[name], seconds[base], strict=False)  # both of one turn
     ratio = lambda name, base: statistics.median(ours / theirs for ours, theirs in pairs(name, base)) - 1
     return {
@@ -321,20 +321,3 @@ def _compiled(function: Any, *arguments: Any) -> tuple[Any, float, Any]:
     started = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     return compiled, time.perf_counter() - started, compiled.memory_analysis()
-
-
-def _in_turns(functions: dict[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each function's calls, made in turns after a first one that is not counted.
-
-    A function that has taken ``_PATIENCE`` seconds is not called again; each is timed once at least.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            if sum(seconds[name]) > _PATIENCE:
-                continue
-            started = time.perf_counter()
-            jax.block_until_ready(function(turn))
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import map_by_path
-from laperm_jax._rules import vector_axes
 from laperm_jax.analysis._decomposition import Decomposition, decompose
 from laperm_jax.analysis._profiles import normal_quantiles
 from laperm_jax.lab.config import resolve
@@ -22,6 +21,7 @@ from laperm_jax.lab.runs.weights import to_numpy
 from laperm_jax.lab.training.build import build_evaluation
 from laperm_jax.lab.training.evaluation import Evaluator
 from laperm_jax.lab.training.seeds import draw_initial
+from laperm_jax.rules._fan_in import vector_axes
 from laperm_jax.sync._vectors import Axes, from_vectors, weight_vectors
 
 _BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe other weights

@@ -8,13 +8,13 @@ import optax
 
 from laperm_jax import LaPerm, flax_fan_in, laperm, norm_reset
 from laperm_jax._paths import map_by_path
-from laperm_jax._rules import vector_axes
 from laperm_jax._schedules import SyncSchedule
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models.networks import Network
 from laperm_jax.lab.training import diagnostics, optimizers, selection
 from laperm_jax.lab.training.seeds import Initial, split_seed
 from laperm_jax.lab.training.state import TrainState
+from laperm_jax.rules._fan_in import vector_axes
 from laperm_jax.sync._vectors import Axes
 
 

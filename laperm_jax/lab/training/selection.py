@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from laperm_jax import flax_fan_in, norm_reset
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rules import vector_axes
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.training.state import Tree
+from laperm_jax.rules._fan_in import vector_axes
 from laperm_jax.sync._vectors import Axes
 
 

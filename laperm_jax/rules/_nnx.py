@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from laperm_jax._paths import leaves_by_path
-from laperm_jax._rule_warnings import warn_if_untreated
+from laperm_jax.rules._warnings import warn_if_untreated
 from laperm_jax.sync._vectors import Axes
 
 Sizes = tuple[int | None, ...]  # None: any size

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from laperm_jax._paths import is_array, leaves_by_path, optional_types
-from laperm_jax._reset import ResetRule
-from laperm_jax._reset import reset_values as resolve_reset_values
-from laperm_jax._rules import FanInRule, matrix_fan_in, vector_axes
+from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in, vector_axes
+from laperm_jax.rules._reset import ResetRule
+from laperm_jax.rules._reset import reset_values as resolve_reset_values
 from laperm_jax.sync._vectors import Axes
 
 

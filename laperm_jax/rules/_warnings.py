@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from laperm_jax._equinox import equinox_layer_axes
 from laperm_jax._paths import leaf_dtype, leaves_by_path, names
-from laperm_jax._rules import FanInRule, all_fan_in, matrix_fan_in, vector_axes
+from laperm_jax.rules._equinox import equinox_layer_axes
+from laperm_jax.rules._fan_in import FanInRule, all_fan_in, matrix_fan_in, vector_axes
 from laperm_jax.sync._vectors import Axes
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import optax
 
-from laperm_jax._equinox import equinox_norms
 from laperm_jax._paths import Rule, as_rule, check_paths, is_array, leaf_dtype, leaves_by_path
+from laperm_jax.rules._equinox import equinox_norms
 
 ResetRule = Rule[float]
 

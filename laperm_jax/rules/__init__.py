@@ -1,0 +1,1 @@
+"""Rules: which axes form a weight vector, what is reset, and a table of both."""
