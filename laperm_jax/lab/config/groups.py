@@ -86,6 +86,8 @@ class SyncConfig:
     learning-rate grows as that decays, end is one sync after the last update."""
     last_sync_period: Steps | None = None
     """Sync period at the end of the run, for --sync-schedule geometric."""
+    error_feedback: bool = False
+    """Keep what a sync rounds off the weights and add it before the next sync; with few values it is needed to learn."""
     free: tuple[str, ...] = ()
     """Kernels left to the inner optimiser: regular expressions searched for in their paths, such as query or output."""
     freeze: tuple[str, ...] = ()

@@ -111,7 +111,9 @@ def fit(
             first = records[0]
             scores = {name: score for name, score in first.items() if name.startswith("val_")}
             say(console, messages.epoch_line(training.task, first["epoch"], first["train_loss"], scores))
-            if not measured and (metrics := first["first_sync"]):
+            # With error feedback steps add up over several syncs: a weight that one sync leaves alone is not frozen.
+            feeds_back = loop.state.opt_state.residual is not None
+            if not measured and not feeds_back and (metrics := first["first_sync"]):
                 measured, frozen = True, messages.frozen_warning(metrics, sizes)
                 if frozen:
                     say(console, f"note: {frozen}")

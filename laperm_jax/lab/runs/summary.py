@@ -52,6 +52,7 @@ def summarize(config: TrainConfig, training: Training, loop: Loop, initial: Init
         "model": config.model.model,
         "inner": config.optimizer.inner,
         "sync_period": config.sync.sync_period,
+        "error_feedback": config.sync.error_feedback,
         "seed": config.seed,
         "seeds_side_by_side": loop.seeds,
         "epochs": math.ceil(loop.step / method.steps_per_epoch),

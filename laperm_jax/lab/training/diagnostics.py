@@ -61,7 +61,8 @@ class Diagnostics:
             path: kept[path] if path in kept else sort_vectors(state.last_sync[path], axes)
             for path, axes in self.axes.items()
         }
+        residual = leaves_by_path(state.opt_state.residual)
         return {
-            path: sync_metrics(state.last_sync[path], params[path], values[path], axes)
+            path: sync_metrics(state.last_sync[path], params[path], values[path], axes, residual=residual.get(path))
             for path, axes in self.axes.items()
         }

@@ -86,6 +86,7 @@ def make_method(config: TrainConfig, network: Network, examples: int) -> Method:
         fan_in_axes=axes,
         reset_values=norm_reset(params) if config.sync.reset_batchnorm else None,
         redraw=(lambda: network.draw_params(split_seed(config.seed)[0])) if config.sync.redraw else None,
+        error_feedback=config.sync.error_feedback,
     )
     return Method(
         kernel_axes,

@@ -316,5 +316,5 @@ def test_resuming_a_finished_run_says_so_and_exits_with_0(tmp_path, capsys):
     first = capsys.readouterr().out.splitlines()
     assert cli.main(command) == 0
     second = capsys.readouterr().out.splitlines()
-    assert second[0] == f"nothing to do: the run in {tmp_path / 'r'} has come to its end"
+    assert second[0] == f"nothing to do: the run in {tmp_path / 'r'} has ended"
     assert second[1:] == first[-4:]
