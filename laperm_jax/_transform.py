@@ -129,13 +129,16 @@ def laperm(
       sync_period: int of 1 or more, an integer array of shape ``()``, or a schedule: a function of the number of the
         update, int32 scalar counted from 1, to a bool (:func:`laperm_jax.every`, :func:`laperm_jax.at_steps`).
       fan_in_axes: what is one weight vector: a rule ``(path, leaf) -> axes | None`` or a dict ``{path: axes}``. The
-        default is :func:`laperm_jax.matrix_fan_in`; for Flax see :func:`laperm_jax.flax_fan_in`.
+        default is :func:`laperm_jax.matrix_fan_in`; see :func:`laperm_jax.nnx_fan_in`, :func:`laperm_jax.flax_fan_in`,
+        :func:`laperm_jax.equinox_fan_in`, and :func:`laperm_jax.tabulate` to look at the result.
       reset_values: leaves put back to a constant at each sync: a rule ``(path, leaf) -> float | None`` or a dict by
         path (:func:`laperm_jax.norm_reset`). Such a leaf is not reordered.
       redraw: function without arguments that returns the initial parameters again, the same bits at every call, as in
         ``lambda: model.init(key, x)["params"]``. The state then keeps no copy of them: they are drawn and sorted at
         each sync, and by ``reconnected_params``. Make ``params`` by ``jax.jit(redraw)()``.
-      error_feedback: whether what a sync rounds off the weights is kept in the state and added at the next one.
+      error_feedback: whether what a sync rounds off the weights is kept in the state, as a residual :math:`e`, and
+        added at the next one: :math:`u = w + e`, :math:`w' = s_{\mathrm{rank}(u)}`, :math:`e' = u - w'`. With
+        ``sync_period=1`` this is the straight-through estimator. Few or many equal values need it to learn.
 
     Returns:
       A :class:`LaPerm`, an ``optax.GradientTransformationExtraArgs``; extra arguments of ``update`` go to ``inner``.
@@ -173,7 +176,8 @@ def laperm(
 
     .. warning::
       Under ``jax.vmap`` a batched step counter turns the sync into a ``select`` that sorts at every step. Keep it
-      unbatched: ``jax.vmap(tx.init, out_axes=LaPermState(None, 0, 0))``, and the same for ``update``.
+      unbatched: ``jax.vmap(tx.init, out_axes=LaPermState(None, 0, 0))``, and the same for ``update``; with error
+      feedback the state has a fourth part, ``LaPermState(None, 0, 0, 0)``.
 
     .. note::
       ``optax.inject_hyperparams`` takes every callable argument for a schedule of its own: list ``"fan_in_axes"``,

@@ -87,7 +87,7 @@ class SyncConfig:
     last_sync_period: Steps | None = None
     """Sync period at the end of the run, for --sync-schedule geometric."""
     error_feedback: bool = False
-    """Keep what a sync rounds off the weights and add it before the next sync; with few values it is needed to learn."""
+    """Keep what a sync rounds off the weights, and add it before the next sync; few values need it to learn."""
     free: tuple[str, ...] = ()
     """Kernels left to the inner optimiser: regular expressions searched for in their paths, such as query or output."""
     freeze: tuple[str, ...] = ()
