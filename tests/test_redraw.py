@@ -54,6 +54,7 @@ def train(tx, params, steps=7):
     return params, tx.reconnected_params(opt_state, params), jax.jit(tx.reconnected_params)(opt_state, params)
 
 
+@pytest.mark.nightly
 @pytest.mark.optimized
 def test_training_gives_the_bits_of_a_kept_copy():
     def redraw():
