@@ -4,6 +4,7 @@ import importlib
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_every_make_target_of_the_readme_exists():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_reach_a_good_accuracy(path, capsys):
+def test_examples_reach_a_good_accuracy(path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")
     accuracies = re.findall(r"test accuracy (0\.\d+|1\.0+)", capsys.readouterr().out)
     assert accuracies
