@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n auto
 COVERAGE = --cov --cov-report=
+CORE = $(addprefix tests/,sync/test_implementations.py sync/test_reconnect.py test_transform.py test_error_feedback.py \
+  test_state.py test_redraw.py test_optax_interop.py)
 
 .PHONY: help demo test newest nightly docs format readme clean
 
@@ -19,7 +21,7 @@ test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device,
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m build --wheel --outdir $(VENV)/dist
-	LAPERM_TEST_DEVICES=1 $(PYTEST) $(COVERAGE) --ignore tests/lab
+	LAPERM_TEST_DEVICES=1 $(PYTEST) $(COVERAGE) $(CORE)
 	$(PYTEST) $(COVERAGE)term --cov-append
 
 newest: $(VENV)/dev  ## the core and lab tests alone, for another Python and JAX: make newest PYTHON=python3.13 VENV=.venv-newest

@@ -102,7 +102,7 @@ def spread(total: int, number: int) -> list[int]:
     Example:
       >>> from laperm_jax.lab.inspection.replay import spread
       >>> spread(100, 9)
-      [0, 1, 5, 17, 20, 22, 40, 60, 80, 100]
+      [0, 1, 5, 20, 22, 40, 60, 80, 100]
     """
     early = np.geomspace(1, max(1, total), number // 3 + 1).round().astype(int)
     even = np.linspace(0, total, number - number // 3).round().astype(int)
