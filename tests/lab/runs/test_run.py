@@ -30,7 +30,19 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 QUICK = make_config(widths=(16,), epochs=3, sync_period=10, learning_rate=2e-2)
 SUMMARY_KEYS = {
-    *("dataset", "model", "inner", "sync_period", "seed", "epochs", "steps", "syncs", "test_accuracy", "status"),
+    *(
+        "dataset",
+        "model",
+        "inner",
+        "sync_period",
+        "error_feedback",
+        "seed",
+        "epochs",
+        "steps",
+        "syncs",
+        "test_accuracy",
+        "status",
+    ),
     *("test_accuracy_free", "val_accuracy", "exact_vectors", "total_vectors", "params_sha256", "train_seconds"),
     *("examples_per_second", "device", "versions", "best_epoch", "val_accuracy_free", "compile_seconds", "date"),
     *("seeds_side_by_side", "profile_similarity_initial", "profile_similarity_free"),
@@ -272,3 +284,17 @@ def test_no_out_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(with_settings(QUICK, epochs=1))
     assert not list(Path().iterdir())
+
+
+def test_error_feedback_lets_two_values_learn(tmp_path):
+    levels = with_settings(QUICK, widths=(64,), epochs=12, init="levels:2", sync_period=5, learning_rate=4e-3)
+    without = train(levels)
+    summary = train(with_settings(levels, error_feedback=True), tmp_path / "r")
+    assert summary["error_feedback"]
+    assert summary["exact_vectors"] == summary["total_vectors"] > 0
+    assert summary["test_accuracy"] > without["test_accuracy"] + 0.1
+
+
+def test_error_feedback_needs_a_sync_period():
+    with pytest.raises(ConfigError, match="--error-feedback needs a --sync-period"):
+        train(with_settings(QUICK, sync_period=None, error_feedback=True))

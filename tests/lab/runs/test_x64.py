@@ -11,6 +11,8 @@ from laperm_jax.lab.data.datasets import Text
 from laperm_jax.lab.runs.run import train
 from tests.runs import files, stopped_after
 
+pytestmark = pytest.mark.nightly
+
 _TINY = {"layers": 1, "features": 8, "heads": 2}
 RUNS = {
     "mlp": {"widths": (16,), "augment": True, "l2": 1e-4, "sync_schedule": "shrinking"},
