@@ -35,6 +35,7 @@ from laperm_jax.lab.training import optimizers
 from tests.runs import MLP, bits_lost, files, stopped_after
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.usefixtures("compiled_once"),
     # Orbax leaves coroutines and threads behind where reading or writing fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
