@@ -79,7 +79,7 @@ def test_pack_refuses(run, tmp_path, capsys):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.json").write_bytes((run / "config.json").read_bytes())
     begun = ["pack", str(tmp_path / "begun"), file]
-    assert "the run has not come to its end; go on with it by --resume" in refuse(begun, capsys)
+    assert "the run has not ended; resume it with --resume" in refuse(begun, capsys)
     (tmp_path / "begun" / "weights.safetensors").write_bytes(b"nothing")
     assert "cannot be read as safetensors" in refuse(begun, capsys)
     weights = load_file(run / "weights.safetensors")
