@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     train(MLP, out, resume=True, console=Console(width=80))
     output = capsys.readouterr().out
     assert fault == "deleted" or f"the checkpoint {stopped}/checkpoints/50 " in output
-    assert "going on after update 38 of 57" in output
+    assert "resuming after update 38 of 57" in output
     record_fault(f"last checkpoint: {fault}", 1, 1, bits_lost(stopped, whole))
     assert files(stopped) == files(whole)
 
