@@ -16,7 +16,7 @@ import pytest
 
 from laperm_jax.lab.training import launch
 
-EXAMPLE = str(Path(__file__).parents[2] / "examples" / "multi_process.py")
+EXAMPLE = str(Path(__file__).parents[3] / "examples" / "multi_process.py")
 OPTIONS = ["--steps", "200", "--out"]
 LAUNCH = [sys.executable, "-m", "laperm_jax.lab.training.launch", "-n", "2", "--devices", "4", EXAMPLE, *OPTIONS]
 
@@ -26,6 +26,7 @@ def children(process):
     return [int(pid) for pid in tasks.read_text().split()]
 
 
+@pytest.mark.nightly
 def test_two_processes_train_like_one_even_after_one_is_killed(tmp_path, record_fault):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
     alone = [sys.executable, EXAMPLE, *OPTIONS, str(tmp_path / "one")]
