@@ -47,11 +47,6 @@ def differences(stored: Facts, facts: Facts) -> list[str]:
     return [name.removesuffix("_sha256") for name in sorted(names, key=lambda name: (name not in order, name))]
 
 
-def differing_settings(path: Path, config: TrainConfig) -> list[str]:
-    """Names of the settings in which a config and the run in a folder differ, apart from ``--start``."""
-    return differences({**_read_json(path / CONFIG), _START: None}, facts_of(config))
-
-
 def check_folder(path: Path, facts: Facts, resume: bool = False) -> None:
     """Checks that a run can be written to a folder.
 
