@@ -16,7 +16,10 @@
 
 namespace laperm {
 
-constexpr size_t kScratchBytes = size_t(64) << 20;  // of all threads of a call together
+#ifndef LAPERM_SCRATCH_BYTES  // the tests make do with less
+#define LAPERM_SCRATCH_BYTES (64 << 20)
+#endif
+constexpr size_t kScratchBytes = LAPERM_SCRATCH_BYTES;  // of all threads of a call together
 constexpr size_t kParallelWeights = 1 << 14;        // of a call that is worth a second thread
 constexpr size_t kWeightsAtOnce = 1 << 12;          // that a thread takes at a time, at least
 

@@ -107,7 +107,7 @@ class LongSync {
         size_t count = 0;
         for (const auto& of_chunk : counts) count += of_chunk[bin];
         if (size + count > kWindow) {
-          DoWindow(shift, prefix << bits, window, counts);
+          if (size) DoWindow(shift, prefix << bits, window, counts);
           window = {bin, bin, window.rank + size};
           size = 0;
         }
@@ -149,7 +149,6 @@ class LongSync {
 
   void DoWindow(int shift, Integer first_bin, const Window& window, const Counts& counts) {
     size_t bins = window.last - window.first;
-    if (!bins) return;
     std::vector<uint32_t> task_of(bins);  // by bin
     std::vector<Task> tasks = Tasks(window, counts, task_of);
     std::vector<std::vector<size_t>> ends(chunks_, std::vector<size_t>(tasks.size()));  // of what a chunk has written
@@ -174,14 +173,14 @@ class LongSync {
     });
   }
 
-  // Bins next to each other, together of a size for the cache.
+  // Bins next to each other, together of a size for the cache; none is empty.
   std::vector<Task> Tasks(const Window& window, const Counts& counts, std::vector<uint32_t>& task_of) const {
     std::vector<Task> tasks{{0, 0}};
     for (size_t bin = window.first; bin < window.last; ++bin) {
       size_t count = 0;
       for (const auto& of_chunk : counts) count += of_chunk[bin];
-      Task& last = tasks.back();
-      if (last.end > last.begin && last.end - last.begin + count > kTaskItems) tasks.push_back({last.end, last.end});
+      size_t begin = tasks.back().begin, end = tasks.back().end;
+      if (count && end > begin && end - begin + count > kTaskItems) tasks.push_back({end, end});
       tasks.back().end += count;
       task_of[bin - window.first] = uint32_t(tasks.size() - 1);
     }
