@@ -24,11 +24,12 @@ from laperm_jax._state import (
     sorted_copy,
     zeros_like,
 )
-from laperm_jax._targets import SyncLeafFn, after, sync_in_turn, sync_targets
+from laperm_jax._targets import SyncLeafFn, sync_in_turn, sync_targets
 from laperm_jax.rules._fan_in import FanInRule, vector_axes
 from laperm_jax.rules._reset import ResetRule
 from laperm_jax.rules._reset import reset_values as resolve_reset_values
 from laperm_jax.rules._warnings import warn_about_rule
+from laperm_jax.sync._keys import where
 from laperm_jax.sync._vectors import Axes
 
 Params = TypeVar("Params")
@@ -98,13 +99,13 @@ def update(
         return jnp.asarray(update).astype(jnp.promote_types(jnp.result_type(update), jnp.result_type(old[path])))
 
     def sync_update(
-        path: str, update: jax.Array, residual: jax.Array | None, token: jax.Array
-    ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+        path: str, token: jax.Array, update: jax.Array, residual: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array | None]:
         param = jnp.asarray(old[path], update.dtype)
-        weights = (param + after(token, update)).astype(jnp.result_type(old[path]))  # as optax.apply_updates does
-        placed, residual, token = step.target(path, weights, residual, token)
+        weights = (param + update).astype(jnp.result_type(old[path]))  # as optax.apply_updates does
+        placed, residual = step.target(path, token, weights, residual)
         unchanged = (placed == weights) | jnp.isnan(weights)  # non-finite vectors among them
-        return jnp.where(unchanged, update, placed.astype(update.dtype) - param), residual, token
+        return where(unchanged, update, placed.astype(update.dtype) - param), residual
 
     updates = map_by_path(widen, step.updates)
     updates, residual = apply_if_sync(step.due, sync_update, updates, state.residual, paths)

@@ -89,8 +89,11 @@ def test_the_state_keeps_no_copy():
     assert len(jax.tree.leaves(laperm(optax.sgd(0.1), 2).init(draw()).sorted_init)) == 3
 
 
-def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters(monkeypatch):
+@pytest.mark.parametrize("on", ["0", "1"])
+@pytest.mark.optimized
+def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters(monkeypatch, on):
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
+    monkeypatch.setenv("LAPERM_NATIVE", on)
     shape, count = (576, 64), 12
 
     def redraw():
@@ -100,7 +103,7 @@ def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters
     tx = laperm(optax.identity(), 2, redraw=redraw)
     arguments = jax.eval_shape(tx.init, redraw()), jax.eval_shape(redraw)
     temporary = jax.jit(tx.reconnected_params).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
-    assert temporary <= 6 * 4 * 576 * 64
+    assert temporary <= 6.5 * 4 * 576 * 64
 
 
 def test_inside_masked_and_partition():

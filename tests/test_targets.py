@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from laperm_jax import _targets, laperm
+from laperm_jax.sync import native
 from tests.steps import METHODS
 
 pytestmark = pytest.mark.optimized
@@ -18,8 +19,16 @@ PARAMS = {f"{number:02}": jax.ShapeDtypeStruct(SHAPE, jnp.float32) for number in
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
-    """Pretends that there is one CPU device; the tests have several."""
+    """Pretends that there is one CPU device, as the tests have several, and turns the native kernel off."""
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
+    monkeypatch.setenv("LAPERM_NATIVE", "0")
+
+
+@pytest.fixture
+def with_native(monkeypatch):
+    monkeypatch.setenv("LAPERM_NATIVE", "1")
+    if native.status():
+        pytest.skip(native.status())
 
 
 def temporaries(function, *arguments, donate=()):
@@ -43,12 +52,18 @@ def test_temporaries_of_apply_gradients():
     assert measure("apply_gradients") <= 3
 
 
-def test_temporaries_of_apply_gradients_with_error_feedback():
-    assert measure("apply_gradients", error_feedback=True) <= 4.5
+@pytest.mark.usefixtures("with_native")
+def test_the_native_kernel_needs_none():
+    assert measure("apply_gradients") <= 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_temporaries_with_error_feedback(method):
+    assert measure(method, error_feedback=True) <= 5 + (COUNT + 1 if method == "update" else 0)
 
 
 def test_temporaries_of_update_are_the_updates_and_those_of_one_parameter():
-    assert measure("update") <= COUNT + 4.5
+    assert measure("update") <= COUNT + 5
 
 
 def test_temporaries_of_reconnected_params():
@@ -57,13 +72,7 @@ def test_temporaries_of_reconnected_params():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_tokens_are_what_bounds_the_temporaries(method, monkeypatch):
-    """Without them every parameter is sorted at once: what these tests would find if an order got lost."""
-    reconnect_after = _targets.reconnect_after
-    monkeypatch.setattr(_targets, "after", lambda token, array: array)
-    monkeypatch.setattr(
-        _targets,
-        "reconnect_after",
-        lambda token, *args: (reconnect_after(_targets.first_token(), *args)[0], _targets.first_token()),
-    )
+def test_the_order_is_what_bounds_the_temporaries(method, monkeypatch):
+    """Without it every parameter is sorted at once: what these tests would find if the order got lost."""
+    monkeypatch.setattr(_targets, "in_turn", lambda function, token, arrays: (function(arrays), token))
     assert measure(method) > 10 + (COUNT if method == "update" else 0)

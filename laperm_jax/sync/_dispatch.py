@@ -9,39 +9,36 @@ import jax.numpy as jnp
 from jax import lax
 
 from laperm_jax.sync import _reference, _sharded, _xla_cpu, native
+from laperm_jax.sync._devices import explicit_axes, is_on_one_device
+from laperm_jax.sync._explicit import over_shards
 from laperm_jax.sync._vectors import Axes
 
 
-def place(weights: jax.Array, sorted_init: jax.Array, token: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+def place(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
     """Places the sorted initial values by the ranks of the weights: one sync of one parameter.
 
     Args:
       weights: current weights, floating-point.
       sorted_init: initial weights, every vector ascending, of the same shape and dtype.
-      token: int32 scalar, 0. Given the token that an earlier call returned, this one runs after it, and both can use
-        the same temporary memory.
       axes: axes of one vector, canonical.
-
-    Returns:
-      The new weights, and a token for a later call.
     """
-    return _dispatch("place", axes, weights, sorted_init, token)
+    return _dispatch("place", axes, weights, sorted_init)
 
 
-def sort(weights: jax.Array, token: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
-    """Sorts every vector ascending; arguments and results as for :func:`place`."""
-    return _dispatch("sort", axes, weights, token)
+def sort(weights: jax.Array, axes: Axes) -> jax.Array:
+    """Sorts every vector ascending; arguments as for :func:`place`."""
+    return _dispatch("sort", axes, weights)
 
 
 def implementation(dtype: jax.typing.DTypeLike = jnp.float32) -> str:
-    """Name of the implementation that JAX's default devices use outside shard_map.
+    """Name of the implementation for arrays on JAX's default devices, outside ``shard_map``.
 
     Args:
       dtype: of the weights.
 
     Returns:
-      ``"native"`` or ``"xla_cpu"`` on one CPU device, ``"reference"`` on one device of another kind, ``"sharded"`` on
-      several. Why it is not the native one, ``laperm_jax.sync.native.status()`` says.
+      ``"native"`` or ``"xla_cpu"`` on one CPU device, ``"reference"`` on one GPU, ``"sharded"`` on a TPU and on several
+      devices. ``laperm_jax.sync.native.status()`` says why the native one is not used.
 
     Example:
       >>> from laperm_jax import sync
@@ -50,29 +47,28 @@ def implementation(dtype: jax.typing.DTypeLike = jnp.float32) -> str:
     """
     if jax.device_count() > 1:
         return "sharded"
-    module = _for_cpu(jnp.dtype(dtype), is_manual=False) if jax.default_backend() == "cpu" else _reference
-    return module.__name__.rpartition(".")[-1].lstrip("_")
+    choices = _on_one_device(jnp.dtype(dtype))
+    return choices.get(jax.default_backend(), choices["default"]).__name__.rpartition(".")[-1].lstrip("_")
 
 
 def _dispatch(operation: str, axes: Axes, *arrays: jax.Array) -> Any:
-    bound = lambda module: _bound(module, operation, axes)
-    mesh = jax.typeof(arrays[0]).sharding.mesh
-    is_manual = not mesh.empty and mesh.are_all_axes_manual  # inside shard_map, where each device has its own arrays
-    if not is_manual and jax.device_count() > 1:  # the devices a program is compiled for are unknown while it is traced
+    if any(map(explicit_axes, arrays)):
+        return over_shards(functools.partial(_dispatch, operation, axes), axes, *arrays)
+    bound = lambda module: functools.partial(getattr(module, operation), axes=axes)
+    if not all(map(is_on_one_device, arrays)):
         return bound(_sharded)(*arrays)
-    on_cpu = _for_cpu(arrays[0].dtype, is_manual) if arrays[0].size else _reference
-    if on_cpu is _reference:
+    if not arrays[0].size:
         return bound(_reference)(*arrays)
-    return lax.platform_dependent(*arrays, cpu=bound(on_cpu), default=bound(_reference))
+    choices = _on_one_device(arrays[0].dtype)
+    return lax.platform_dependent(*arrays, **{platform: bound(module) for platform, module in choices.items()})
 
 
-def _for_cpu(dtype: Any, is_manual: bool) -> ModuleType:
+def _on_one_device(dtype: Any) -> dict[str, ModuleType]:
+    """The implementation for each platform."""
+    return {"cpu": _on_cpu(dtype), "tpu": _sharded, "default": _reference}
+
+
+def _on_cpu(dtype: Any) -> ModuleType:
     if dtype.name in native.DTYPES and native.status() is None:
         return native
-    if is_manual or dtype.itemsize == 8:  # no integer has room for 64 bits and a position
-        return _reference
-    return _xla_cpu
-
-
-def _bound(implementation: ModuleType, operation: str, axes: Axes) -> functools.partial[Any]:
-    return functools.partial(getattr(implementation, operation), axes=axes)
+    return _reference if dtype.itemsize == 8 else _xla_cpu  # no integer has room for 64 bits and a position

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from laperm_jax.sync._dispatch import place, sort
 from laperm_jax.sync._vectors import Axes, canonical_axes
@@ -28,7 +27,8 @@ def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
       >>> sort_vectors(jnp.array([[3.0, -1.0], [1.0, -2.0], [2.0, 0.0]]), axes=(0,)).tolist()
       [[1.0, -2.0], [2.0, -1.0], [3.0, 0.0]]
     """
-    return sort_after(first_token(), weights, axes)[0]
+    weights = _floating(weights)
+    return _sort(weights, axes=canonical_axes(axes, weights.ndim))
 
 
 def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
@@ -61,34 +61,12 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
       >>> reconnect(trained, sort_vectors(init, axes=(0,)), axes=(0,)).tolist()
       [-0.25, 0.5, 0.125]
     """
-    return reconnect_after(first_token(), weights, sorted_init, axes)[0]
-
-
-def first_token() -> jax.Array:
-    """Returns the token of a first call, an int32 scalar that is 0; nothing has to be computed before it."""
-    return jax.device_put(np.int32(0))  # explicit, so that a transfer guard lets it pass
-
-
-def reconnect_after(
-    token: jax.Array, weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes
-) -> tuple[jax.Array, jax.Array]:
-    """Like :func:`reconnect`, after ``token`` is computed; returns a token as well, for a later call.
-
-    A token from each parameter to the next lets them run one after another, so that they share temporary memory: the
-    peak depends on the largest parameter, not on their number.
-    """
     weights, sorted_init = _floating(weights), _floating(sorted_init)
     if weights.shape != sorted_init.shape:
         raise ValueError(f"weights {weights.shape} and sorted_init {sorted_init.shape} must have the same shape")
     if weights.dtype != sorted_init.dtype:
         raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have the same dtype")
-    return _place(weights, sorted_init, token, axes=canonical_axes(axes, weights.ndim))
-
-
-def sort_after(token: jax.Array, weights: jax.typing.ArrayLike, axes: Axes) -> tuple[jax.Array, jax.Array]:
-    """Like :func:`sort_vectors`, after ``token`` is computed; returns a token as well."""
-    weights = _floating(weights)
-    return _sort(weights, token, axes=canonical_axes(axes, weights.ndim))
+    return _place(weights, sorted_init, axes=canonical_axes(axes, weights.ndim))
 
 
 _place = jax.jit(place, static_argnames="axes")

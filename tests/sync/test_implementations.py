@@ -10,12 +10,10 @@ from jax import lax
 
 from laperm_jax import sort_vectors
 from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu, implementation, native
-from laperm_jax.sync._reconnect import first_token, reconnect_after
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
 
-ZERO = np.int32(0)
 ARRAYS = [
     ((1,), (0,)),
     ((100_000,), (0,)),
@@ -30,6 +28,18 @@ ARRAYS = [
     ((4, 50, 3), (1,)),
     ((6, 5), ()),
 ]
+DTYPES = ["float32", "bfloat16", "float16", "float64"]
+CASES = [  # the other types go the same way at every shape but these, in nightly's tests
+    pytest.param(*array, dtype, marks=() if dtype == "float32" or array in ARRAYS[5:8] else pytest.mark.nightly)
+    for array in ARRAYS
+    for dtype in DTYPES
+]
+KINDS = ["no ties", "ties", "shared value", "non-finite"]
+
+
+def assert_same_bits(actual, expected):
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(reference.bits(actual), reference.bits(expected))
 
 
 def draw(shape, dtype, kind):
@@ -47,45 +57,61 @@ def draw(shape, dtype, kind):
     return initial, weights
 
 
-@pytest.mark.parametrize("kind", ["no ties", "ties", "shared value", "non-finite"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize(("shape", "axes"), ARRAYS)
-def test_place_has_the_bits_of_the_reference(shape, axes, dtype, kind):
-    initial, weights = draw(shape, jnp.dtype(dtype), kind)
-    sorted_init = sort_vectors(initial, axes)
-    slow, *others = (
-        jax.jit(function, static_argnames="axes")(weights, sorted_init, ZERO, axes=axes)
-        for function in (_reference.place, _xla_cpu.place, _sharded.place)
-    )
-    for placed, token in others:
-        np.testing.assert_array_equal(reference.bits(np.asarray(placed)), reference.bits(np.asarray(slow[0])))
-        assert token == slow[1] == 0
-        assert placed.dtype == slow[0].dtype == dtype
-    if weights.size <= 5_000:  # the NumPy reference is slow
-        expected = reference.reconnect(weights, initial, axes)
-        np.testing.assert_array_equal(reference.bits(np.asarray(slow[0])), reference.bits(expected))
+JITTED = {
+    (module, operation): jax.jit(getattr(module, operation), static_argnames="axes")
+    for module in (_reference, _sharded, _xla_cpu)
+    for operation in ("place", "sort")
+}
 
 
-@pytest.mark.parametrize("kind", ["no ties", "ties", "non-finite"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("shape", "axes"), ARRAYS)
-def test_sort_has_the_bits_of_the_reference(shape, axes, dtype, kind):
-    _, weights = draw(shape, jnp.dtype(dtype), kind)
-    slow, *others = (
-        jax.jit(function, static_argnames="axes")(weights, ZERO, axes=axes)[0]
-        for function in (_reference.sort, _xla_cpu.sort, _sharded.sort)
-    )
-    for result in others:
-        np.testing.assert_array_equal(reference.bits(np.asarray(result)), reference.bits(np.asarray(slow)))
-    if weights.size <= 5_000 and kind != "non-finite":
-        expected = reference.sort_vectors(weights, axes)
-        np.testing.assert_array_equal(reference.bits(np.asarray(slow)), reference.bits(expected))
+def by_each(operation, *arrays, axes):
+    """Results of all implementations for the dtype of the arrays, the reference's first."""
+    modules = [_reference, _sharded, *([_xla_cpu] if arrays[0].dtype.itemsize < 8 else [])]
+    return [np.asarray(JITTED[module, operation](*arrays, axes=axes)) for module in modules]
+
+
+@pytest.mark.parametrize(("shape", "axes", "dtype"), CASES)
+def test_place_has_the_bits_of_the_reference(shape, axes, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        for kind in KINDS:
+            initial, weights = draw(shape, jnp.dtype(dtype), kind)
+            first, *others = by_each("place", weights, sort_vectors(initial, axes), axes=axes)
+            for placed in others:
+                assert_same_bits(placed, first)
+            if weights.size <= 5_000:  # the NumPy reference is slow
+                assert_same_bits(first, reference.reconnect(weights, initial, axes))
+
+
+@pytest.mark.parametrize(("shape", "axes", "dtype"), CASES)
+def test_sort_has_the_bits_of_the_reference(shape, axes, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        for kind in KINDS:
+            _, weights = draw(shape, jnp.dtype(dtype), kind)
+            first, *others = by_each("sort", weights, axes=axes)
+            for result in others:
+                assert_same_bits(result, first)
+            if weights.size <= 5_000 and kind != "non-finite":
+                assert_same_bits(first, reference.sort_vectors(weights, axes))
+            assert_same_bits(*(np.sort(reference.bits(array), axis=None) for array in (first, weights)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_place_keeps_every_bit_of_a_signalling_nan(dtype):
+    dtype = jnp.dtype(dtype)
+    initial, weights = draw((300, 5), dtype, "no ties")
+    infinity = np.array(np.inf, dtype).view(f"u{dtype.itemsize}")
+    for column, nan in [(1, infinity + 1), (3, infinity + 1 | 1 << (8 * dtype.itemsize - 1))]:
+        weights.view(infinity.dtype)[7, column] = nan
+    with jax.enable_x64(dtype.itemsize == 8):
+        for placed in by_each("place", weights, sort_vectors(initial, (0,)), axes=(0,)):
+            assert_same_bits(placed[:, [1, 3]], weights[:, [1, 3]])
+            assert reference.is_permutation(placed[:, [0, 2, 4]], initial[:, [0, 2, 4]], (0,))
 
 
 def test_xla_cpu_place_under_vmap_and_scan():
     initial, weights = np.random.default_rng(0).normal(size=(2, 4, 30, 9)).astype(np.float32)
     sorted_init = sort_vectors(initial, (1,))
-    one = lambda weights, sorted_init: _xla_cpu.place(weights, sorted_init, jnp.int32(0), axes=(0,))[0]
+    one = lambda weights, sorted_init: _xla_cpu.place(weights, sorted_init, axes=(0,))
     expected = reference.reconnect(weights, initial, (1,))
     np.testing.assert_array_equal(jax.jit(jax.vmap(one))(weights, sorted_init), expected)
     scanned = lax.scan(lambda carry, arrays: (carry, one(*arrays)), None, (weights, sorted_init))[1]
@@ -103,24 +129,9 @@ def one_device(monkeypatch):
 def test_dispatch_on_one_cpu_device(monkeypatch, on):
     monkeypatch.setenv("LAPERM_NATIVE", on)
     weights = jnp.ones((300, 70))
-    place = lambda weights, token: _dispatch.place(weights, weights, token, (0,))
-    text = jax.jit(place).lower(weights, ZERO).compile().as_text()
+    text = jax.jit(lambda weights: _dispatch.place(weights, weights, (0,))).lower(weights).compile().as_text()
     assert implementation() == ("xla_cpu" if native.status() else "native")
-    assert re.search(r"= u64\S+ sort\(" if native.status() else r"custom-call\(.*laperm_place", text)
+    assert re.search(r"= s64\S+ sort\(" if native.status() else r"custom-call\(.*laperm_place", text)
     assert "conditional(" not in text  # chosen when compiled, not when run
 
 
-@pytest.mark.usefixtures("one_device")
-def test_reconnect_after_a_token_shares_temporary_memory():
-    shape, count = (576, 64), 12
-    leaves = [jax.ShapeDtypeStruct(shape, jnp.float32) for _ in range(count)]
-
-    def sync(weights, sorted_init):
-        token, placed = first_token(), []
-        for leaf, values in zip(weights, sorted_init, strict=True):
-            result, token = reconnect_after(token, leaf, values, (0,))
-            placed.append(result)
-        return placed
-
-    temporary = jax.jit(sync).lower(leaves, leaves).compile().memory_analysis().temp_size_in_bytes
-    assert temporary <= 3 * 4 * 576 * 64

@@ -17,7 +17,6 @@ from tests import reference
 pytestmark = pytest.mark.usefixtures("strict")
 needs_library = pytest.mark.skipif(native.status() is not None, reason=f"native kernel: {native.status()}")
 
-ZERO = np.int32(0)
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float64": np.float64}
 KINDS = ("normal", "ties", "sparse", "signed zeros", "any bits", "subnormal", "non-finite")
 
@@ -70,11 +69,11 @@ def check(shape, axes, dtype, kind, rng):
     with jax.enable_x64(np.dtype(dtype).itemsize == 8):
         weights = draw(kind, shape, dtype, rng)
         initial = draw("normal" if kind in ("any bits", "non-finite") else kind, shape, dtype, rng)
-        sorted_init = jax.jit(native.sort, static_argnames="axes")(initial, ZERO, axes=axes)[0]
+        sorted_init = jax.jit(native.sort, static_argnames="axes")(initial, axes=axes)
         np.testing.assert_array_equal(reference.bits(sorted_init), numpy_sync(initial, None, axes))
-        placed = jax.jit(native.place, static_argnames="axes")(weights, sorted_init, ZERO, axes=axes)[0]
+        placed = jax.jit(native.place, static_argnames="axes")(weights, sorted_init, axes=axes)
         np.testing.assert_array_equal(reference.bits(placed), numpy_sync(weights, np.asarray(sorted_init), axes))
-        again = jax.jit(native.sort, static_argnames="axes")(weights, ZERO, axes=axes)[0]
+        again = jax.jit(native.sort, static_argnames="axes")(weights, axes=axes)
         np.testing.assert_array_equal(reference.bits(again), numpy_sync(weights, None, axes))
 
 
@@ -134,8 +133,8 @@ def test_native_agrees_with_the_reference_in_jax(dtype):
 
     @functools.partial(jax.jit, static_argnums=0)
     def sync(module):
-        sorted_init, _ = module.sort(initial, jnp.int32(0), (0, 1, 2))
-        return sorted_init, module.place(weights, sorted_init, jnp.int32(0), (0, 1, 2))[0]
+        sorted_init = module.sort(initial, (0, 1, 2))
+        return sorted_init, module.place(weights, sorted_init, (0, 1, 2))
 
     for mine, expected in zip(sync(native), sync(_reference), strict=True):
         np.testing.assert_array_equal(reference.bits(mine), reference.bits(expected))
@@ -145,7 +144,7 @@ SHAPE, AXES = (70, 33), (0,)
 
 
 def place(weights, sorted_init):
-    return native.place(weights, sorted_init, jnp.int32(0), AXES)[0]
+    return native.place(weights, sorted_init, AXES)
 
 
 def move(weights):  # between two syncs
@@ -199,9 +198,9 @@ def test_native_gradients_are_those_of_the_reference(arrays, operation):
     def loss(module, weights, values):
         weights = weights.at[0, 0].set(jnp.nan)  # the first vector comes back as it is
         if operation == "place":
-            result = module.place(weights, values, jnp.int32(0), AXES)[0]
+            result = module.place(weights, values, AXES)
         else:
-            result = module.sort(weights * values, jnp.int32(0), AXES)[0]
+            result = module.sort(weights * values, AXES)
         return jnp.nansum(result**2 * jnp.arange(result.size, dtype=jnp.float32).reshape(result.shape))
 
     gradients = lambda module: jax.jit(jax.grad(lambda *arrays: loss(module, *arrays), (0, 1)))(*arrays)
@@ -240,7 +239,7 @@ def test_native_in_shard_map():
         take = lambda array, one: array if one == spec else array[:, :4]
         pair = [take(array, one) for array, one in zip((weights, sorted_init), specs, strict=True)]
         sync = jax.shard_map(
-            lambda *pair: _dispatch.place(*pair, ZERO, (0,))[0], mesh=mesh, in_specs=specs, out_specs=spec
+            lambda *pair: _dispatch.place(*pair, (0,)), mesh=mesh, in_specs=specs, out_specs=spec
         )
         compiled = jax.jit(sync).lower(*pair).compile()
         assert "laperm_place" in compiled.as_text()
@@ -254,7 +253,7 @@ def syncs_in_threads(threads, calls, shape):
     weights, initial = rng.normal(size=(2, *shape)).astype(np.float32)
     sorted_init = np.sort(initial, axis=0)
     expected = numpy_sync(weights, sorted_init, (0,))
-    sync = jax.jit(lambda weights, values: native.place(weights, values, jnp.int32(0), (0,))[0])
+    sync = jax.jit(lambda weights, values: native.place(weights, values, (0,)))
     sync(weights, sorted_init)
 
     def work(_):
@@ -280,7 +279,7 @@ def test_ten_thousand_syncs_do_not_hang():
 def test_jax_export_refuses_the_native_kernel_and_takes_the_others(monkeypatch):
     weights = jnp.ones((40, 3))
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
-    sync = lambda weights: _dispatch.place(weights, weights, jnp.int32(0), (0,))[0]
+    sync = lambda weights: _dispatch.place(weights, weights, (0,))
     platforms = ("cpu", "cuda", "tpu")
     with pytest.raises(ValueError, match="laperm_place"):
         jax.export.export(jax.jit(sync), platforms=platforms)(weights)

@@ -12,14 +12,14 @@ from laperm_jax.sync import _reference
 from laperm_jax.sync._vectors import Axes
 
 
-def place(weights: jax.Array, sorted_init: jax.Array, token: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+def place(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
     """Places the sorted initial values by the ranks of the weights, in place where their buffer is free."""
-    return _place(axes, weights, sorted_init), token
+    return _place(axes, weights, sorted_init)
 
 
-def sort(weights: jax.Array, token: jax.Array, axes: Axes) -> tuple[jax.Array, jax.Array]:
+def sort(weights: jax.Array, axes: Axes) -> jax.Array:
     """Sorts every vector ascending."""
-    return _sort(axes, weights), token
+    return _sort(axes, weights)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -34,13 +34,13 @@ def _sort(axes: Axes, weights: jax.Array) -> jax.Array:
 
 @_place.defjvp
 def _place_jvp(axes: Axes, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    reference = lambda weights, sorted_init: _reference.place(weights, sorted_init, jnp.int32(0), axes)[0]
+    reference = functools.partial(_reference.place, axes=axes)
     return _place(axes, *primals), jax.jvp(reference, primals, tangents)[1]
 
 
 @_sort.defjvp
 def _sort_jvp(axes: Axes, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    reference = lambda weights: _reference.sort(weights, jnp.int32(0), axes)[0]
+    reference = functools.partial(_reference.sort, axes=axes)
     return _sort(axes, *primals), jax.jvp(reference, primals, tangents)[1]
 
 

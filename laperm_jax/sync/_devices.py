@@ -1,0 +1,25 @@
+"""What the type of an array tells about the devices that it is on."""
+
+import jax
+from jax.sharding import AxisType
+
+
+def explicit_axes(array: jax.Array) -> set[str]:
+    """Names of the explicit axes of the mesh that an array is on."""
+    return {name for name, kind in _axis_types(array) if kind is AxisType.Explicit}
+
+
+def is_on_one_device(array: jax.Array) -> bool:
+    """Tells whether each device has an array of its own, as inside ``shard_map``, or there is but one.
+
+    Without a mesh in the type of an array, a program may be compiled for as many devices as the process has.
+    """
+    mesh = jax.typeof(array).sharding.mesh
+    if mesh.empty:
+        return jax.device_count() == 1
+    return all(kind is AxisType.Manual or mesh.shape[name] == 1 for name, kind in _axis_types(array))
+
+
+def _axis_types(array: jax.Array) -> list[tuple[str, AxisType]]:
+    mesh = jax.typeof(array).sharding.mesh
+    return list(zip(mesh.axis_names, mesh.axis_types, strict=True))
