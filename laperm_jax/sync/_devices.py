@@ -5,8 +5,9 @@ from jax.sharding import AxisType
 
 
 def explicit_axes(array: jax.Array) -> set[str]:
-    """Names of the explicit axes of the mesh that an array is on."""
-    return {name for name, kind in _axis_types(array) if kind is AxisType.Explicit}
+    """Names of the explicit mesh axes that shard an array; inside ``vmap`` not those that shard the mapped axis."""
+    used = set(jax.tree.leaves(tuple(jax.typeof(array).sharding.spec)))
+    return {name for name, kind in _axis_types(array) if kind is AxisType.Explicit and name in used}
 
 
 def is_on_one_device(array: jax.Array) -> bool:

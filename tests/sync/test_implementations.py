@@ -133,5 +133,3 @@ def test_dispatch_on_one_cpu_device(monkeypatch, on):
     assert implementation() == ("xla_cpu" if native.status() else "native")
     assert re.search(r"= s64\S+ sort\(" if native.status() else r"custom-call\(.*laperm_place", text)
     assert "conditional(" not in text  # chosen when compiled, not when run
-
-

@@ -238,9 +238,7 @@ def test_native_in_shard_map():
     for specs in ((spec, spec), (spec, PartitionSpec()), (PartitionSpec(), spec)):
         take = lambda array, one: array if one == spec else array[:, :4]
         pair = [take(array, one) for array, one in zip((weights, sorted_init), specs, strict=True)]
-        sync = jax.shard_map(
-            lambda *pair: _dispatch.place(*pair, (0,)), mesh=mesh, in_specs=specs, out_specs=spec
-        )
+        sync = jax.shard_map(lambda *pair: _dispatch.place(*pair, (0,)), mesh=mesh, in_specs=specs, out_specs=spec)
         compiled = jax.jit(sync).lower(*pair).compile()
         assert "laperm_place" in compiled.as_text()
         whole = [array if one == spec else np.tile(array, devices) for array, one in zip(pair, specs, strict=True)]

@@ -48,7 +48,7 @@ def run(
       ConfigError: if the table has a run of other settings, or a run cannot be made.
     """
     grid = Grid(experiment, scale, seeds, folder, keep_runs=keep_runs)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         total = len(grid.cells)
         all_runs = progress.add_task(f"{experiment.name}, runs", total=total)

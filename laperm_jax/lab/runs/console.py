@@ -23,7 +23,7 @@ def say(console: Console, text: str) -> None:
 @contextlib.contextmanager
 def progress_bar(console: Console) -> Iterator[ProgressFn]:
     """Shows a progress bar within the block, on a terminal."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as progress:
