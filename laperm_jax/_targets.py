@@ -14,7 +14,7 @@ from laperm_jax.sync._sequence import first_token, in_turn
 from laperm_jax.sync._vectors import Axes
 
 Leaves = dict[str, jax.Array]  # by path
-# (path, token, leaf, residual or None) -> what takes the place of leaf and residual; the token is for a draw to wait for
+# (path, token, leaf, residual or None) -> what takes the place of leaf and residual; a draw waits for the token
 SyncLeafFn = Callable[[str, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
 

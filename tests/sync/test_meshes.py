@@ -51,7 +51,7 @@ def trained():
 
 
 def mixed_meshes():
-    """Kinds of axes, layouts, axes made manual, where each device of a ``shard_map`` has whole vectors; most nightly."""
+    """Kinds of axes, layouts, and axes made manual, where a device then has whole vectors; most of them nightly."""
     for kinds, spec, manual in itertools.product(KINDS, SPECS, [(), ("x",), ("y",), ("x", "y"), ("y", "x")]):
         if all(only(spec, {name})[:1] in ((), (None,)) for name in manual):
             marks = () if manual == ("x",) and spec == P("y", None) else pytest.mark.nightly
@@ -59,7 +59,7 @@ def mixed_meshes():
 
 
 @pytest.mark.eight_devices
-@pytest.mark.parametrize(("kinds", "spec", "manual"), mixed_meshes())
+@pytest.mark.parametrize(("kinds", "spec", "manual"), list(mixed_meshes()))
 def test_training_on_mixed_meshes_has_the_bits_of_one_device(kinds, spec, manual, trained):
     """The axes named are made manual, by one ``shard_map`` inside another."""
     mesh = jax.make_mesh((2, 4), ("x", "y"), axis_types=kinds)

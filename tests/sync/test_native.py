@@ -197,10 +197,7 @@ def test_native_under_vmap_equals_a_loop(arrays, in_axes):
 def test_native_gradients_are_those_of_the_reference(arrays, operation):
     def loss(module, weights, values):
         weights = weights.at[0, 0].set(jnp.nan)  # the first vector comes back as it is
-        if operation == "place":
-            result = module.place(weights, values, AXES)
-        else:
-            result = module.sort(weights * values, AXES)
+        result = module.place(weights, values, AXES) if operation == "place" else module.sort(weights * values, AXES)
         return jnp.nansum(result**2 * jnp.arange(result.size, dtype=jnp.float32).reshape(result.shape))
 
     gradients = lambda module: jax.jit(jax.grad(lambda *arrays: loss(module, *arrays), (0, 1)))(*arrays)
