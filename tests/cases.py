@@ -4,6 +4,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 # Few shapes, so that compiled programs are used again: (shape, axes of one vector).
 ARRAYS = [
@@ -53,3 +54,10 @@ def with_non_finite(draw: st.DrawFn, arrays: st.SearchStrategy[np.ndarray]) -> n
     mask = draw(hnp.arrays(bool, array.shape, elements=st.sampled_from([False, False, False, True])))
     values = draw(hnp.arrays(np.float32, array.shape, elements=st.sampled_from(NON_FINITE)))
     return np.where(mask, values.astype(array.dtype), array)
+
+
+def some_of(cases, keep):
+    """Cases for ``parametrize`` of which those at the positions ``keep`` run always, and the others nightly."""
+    as_tuple = lambda case: case if isinstance(case, tuple) else (case,)
+    marks = lambda number: () if number in keep else pytest.mark.nightly
+    return [pytest.param(*as_tuple(case), marks=marks(number)) for number, case in enumerate(cases)]

@@ -15,7 +15,8 @@ DEVICES = int(os.environ.get("LAPERM_TEST_DEVICES", "8"))
 jax.config.update("jax_num_cpu_devices", DEVICES)
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("default")
 
 _DEADLINE = time.monotonic() + float(os.environ.get("LAPERM_NIGHTLY_SECONDS", "inf"))

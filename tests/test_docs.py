@@ -22,7 +22,11 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def nightly_but(paths, *names):
+    return [pytest.param(path, marks=() if path.name in names else pytest.mark.nightly, id=path.name) for path in paths]
+
+
+@pytest.mark.parametrize("page", nightly_but(PAGES, "README.md", "quickstart.md"))
 def test_python_blocks_run_one_after_the_other(page, capsys):
     namespace = {}
     for block in blocks(page, "python"):
@@ -43,6 +47,7 @@ def test_every_make_target_of_the_readme_exists():
     assert {"demo", "test"} <= {block or inline for block, inline in named} <= set(targets)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_reach_a_good_accuracy(path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path)])
@@ -52,7 +57,7 @@ def test_examples_reach_a_good_accuracy(path, capsys, monkeypatch):
     assert all(float(accuracy) > 0.94 for accuracy in accuracies)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", nightly_but(RECIPES, "plain_optax.py"))
 def test_recipes_run_and_are_short(path, capsys):
     runpy.run_path(str(path), run_name="__main__")  # each asserts what it promises
     assert "loss" in capsys.readouterr().out

@@ -129,6 +129,8 @@ def check_case(data):
             assert kept.sharding.is_equivalent_to(sharding, kept.ndim) or not kept.size
 
 
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:.*treats no leaf")
 def test_every_leaf_follows_the_reference_whatever_stands_beside_it(record_fault):
     examples = []
     given(st.data())(lambda data: examples.append(check_case(data)))()
@@ -142,6 +144,7 @@ def resident_bytes():
     return 4096 * pages
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux to measure memory")
 def test_ten_thousand_syncs_lose_no_bit_and_no_memory(record_fault):
     shape, axes, syncs = (40, 6), (0,), 10_000

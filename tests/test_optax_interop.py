@@ -123,6 +123,7 @@ def test_partition_with_another_optimizer():
     np.testing.assert_array_equal(reconnected["dense"]["kernel"], params["dense"]["kernel"])
 
 
+@pytest.mark.nightly
 def test_multi_steps_counts_its_own_updates():
     tx = laperm(optax.sgd(0.1), 2)
     wrapped = optax.MultiSteps(tx, every_k_schedule=3)

@@ -70,6 +70,7 @@ def test_training_gives_the_bits_of_a_kept_copy():
         assert not np.array_equal(drawn[1][name], params[name])
 
 
+@pytest.mark.nightly
 def test_outside_jit():
     params = draw()
     states = []
@@ -123,6 +124,7 @@ def test_inside_masked_and_partition():
         kept.reconnected_params(opt_state, params)
 
 
+@pytest.mark.nightly
 def test_seeds_side_by_side():
     seeds = jnp.arange(3)
 

@@ -22,13 +22,13 @@ def warn_about_rule(rule: FanInRule | Mapping[str, Axes], params: optax.Params) 
     if isinstance(rule, Mapping):
         return
     axes, name = vector_axes(rule, params), _rule_name(rule)
-    warn_if_untreated(name, axes, leaves_by_path(params), stacklevel=4)
+    warn_if_untreated(name, axes, leaves_by_path(params), stacklevel=5)
     expected = equinox_layer_axes(params) if rule in (matrix_fan_in, all_fan_in) else {}
     if wrong := [path for path in axes if expected.get(path) and axes[path] != expected[path]]:
         warnings.warn(
             f"{name} takes the last axis of {_some(wrong)} for the output axis, but in Equinox's layers it is the "
             "first: pass fan_in_axes=laperm_jax.equinox_fan_in",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

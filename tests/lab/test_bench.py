@@ -39,6 +39,7 @@ def test_a_peer_does_the_same_work(name):
     np.testing.assert_array_equal(result[0], weight_vectors(reference.reconnect(weights, initial, axes), axes))
 
 
+@pytest.mark.nightly
 def test_a_run_writes_tables_figures_and_a_picture(tmp_path):
     config = BenchConfig(models=("f1",), largest=10**5, repeats=2, peers=True, out=tmp_path / "new")
     console = Console(width=80, record=True, quiet=True)

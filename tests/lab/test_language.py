@@ -78,6 +78,7 @@ def test_the_reported_loss_is_that_of_the_weights_in_the_file(finished):
     assert evaluator.score(Variables(params, {}), task.test) == summary["test_loss"]
 
 
+@pytest.mark.nightly
 def test_a_stopped_run_goes_on_to_the_same_bits(finished, tmp_path):
     folder, _ = finished
     with stopped_after(17):
@@ -138,6 +139,7 @@ def test_a_run_of_another_network_is_refused_as_a_start(finished):
         run.train(with_settings(CONFIG, start=folder / "nowhere"))
 
 
+@pytest.mark.nightly
 def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_path):
     folder, summary = finished
     again = run.train(with_settings(CONFIG, start=folder, epochs=1), tmp_path / "run")
@@ -201,6 +203,7 @@ def test_laperm_train_begins_with_the_defaults_of_the_task():
     assert config.config == with_settings(DEFAULTS["language"], steps=1000, learning_rate=1e-3)
 
 
+@pytest.mark.nightly
 def test_it_reports_losses(tmp_path):
     console = Console(record=True, width=200)
     run.train(with_settings(CONFIG, epochs=1), tmp_path / "run", console=console)

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from laperm_jax import laperm, reconnect, sort_vectors
 from laperm_jax.lab.benchmark.compiled import collectives
 from tests import reference
+from tests.cases import some_of
 
 pytestmark = pytest.mark.usefixtures("strict")
 
@@ -46,6 +47,7 @@ FAN_IN = [
 ]
 HEAD_SIZE = (*OUT, P(None, "x", None))
 ONE_VECTOR = [((16,), (0,), P("x")), ((16, 8), (0, 1), P("x", "y"))]
+PLACEMENTS = [*OUTPUT_AXES_ONLY, *FAN_IN, HEAD_SIZE, *ONE_VECTOR]
 AXIS_TYPES = pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=lambda type_: type_.name)
 
 
@@ -59,7 +61,7 @@ def draw(shape, seed):
 
 
 @AXIS_TYPES
-@pytest.mark.parametrize(("shape", "axes", "spec"), [*OUTPUT_AXES_ONLY, *FAN_IN, HEAD_SIZE, *ONE_VECTOR], ids=str)
+@pytest.mark.parametrize(("shape", "axes", "spec"), some_of(PLACEMENTS, {1, 5, 10, 12, 18, 19}), ids=str)
 def test_sharded_reconnect_has_the_bits_of_one_device(shape, axes, spec, axis_type):
     initial, weights = draw(shape, 0), draw(shape, 1)
     assert (np.signbit(weights) & (weights == 0)).any() or weights.size < 200
@@ -80,13 +82,13 @@ def compiled_sync(shape, axes, spec, axis_type):
 
 
 @AXIS_TYPES
-@pytest.mark.parametrize(("shape", "axes", "spec"), OUTPUT_AXES_ONLY, ids=str)
+@pytest.mark.parametrize(("shape", "axes", "spec"), some_of(OUTPUT_AXES_ONLY, {1, 3}), ids=str)
 def test_sync_with_sharded_output_axes_has_no_collective(shape, axes, spec, axis_type):
     assert collectives(compiled_sync(shape, axes, spec, axis_type)) == []
 
 
 @AXIS_TYPES
-@pytest.mark.parametrize(("shape", "axes", "spec"), FAN_IN, ids=str)
+@pytest.mark.parametrize(("shape", "axes", "spec"), some_of(FAN_IN, {0, 4}), ids=str)
 def test_sync_with_sharded_fan_in_has_no_all_gather(shape, axes, spec, axis_type):
     found = collectives(compiled_sync(shape, axes, spec, axis_type))
     # With explicit axes a device has whole vectors, and sees by itself which of them are finite.
@@ -119,7 +121,7 @@ def step(request):
 
 
 @AXIS_TYPES
-@pytest.mark.parametrize("spec", [P(), P(None, "x"), P("x", None), P("x", "y")], ids=str)
+@pytest.mark.parametrize("spec", some_of([P("x", "y"), P(), P(None, "x"), P("x", None)], {0}), ids=str)
 def test_sharded_training_has_the_bits_of_one_device(spec, axis_type, step):
     tx = laperm(optax.sgd(1.0, momentum=0.5), 2)
     grads = [{"kernel": draw((16, 24), seed)} for seed in range(1, 6)]
@@ -195,6 +197,7 @@ def test_state_moves_between_layouts_bit_for_bit():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.nightly
 def test_memory_of_a_billion_weights_on_eight_devices(tmp_path):
     """Compiled, not run. The state to the byte; at its peak, at a sync, five times the largest leaf beside it."""
     script = Path(__file__).parents[2] / "benchmarks" / "sharding.py"

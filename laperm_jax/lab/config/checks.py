@@ -112,6 +112,8 @@ def _check_sync(config: TrainConfig) -> None:
         raise ConfigError(f"--sync-schedule {sync.sync_schedule} needs a --sync-period")
     if sync.error_feedback and sync.sync_period is None:
         raise ConfigError("--error-feedback needs a --sync-period: without syncs there is nothing to feed back")
+    if sync.residual_noise and not sync.error_feedback:
+        raise ConfigError("--residual-noise needs --error-feedback: without it there is no residual")
 
 
 def _option(name: str) -> str:

@@ -88,6 +88,8 @@ class SyncConfig:
     """Sync period at the end of the run, for --sync-schedule geometric."""
     error_feedback: bool = False
     """Keep what a sync rounds off the weights, and add it before the next sync; few values need it to learn."""
+    residual_noise: NotNegative = 0.0
+    """For --error-feedback, standard deviation of the noise that the residual begins with, relative to the kernel's."""
     free: tuple[str, ...] = ()
     """Kernels left to the inner optimiser: regular expressions searched for in their paths, such as query or output."""
     freeze: tuple[str, ...] = ()

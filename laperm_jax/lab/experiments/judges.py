@@ -39,7 +39,7 @@ def number(value: Estimate, digits: str = "+.2f") -> str:
 
 
 def judge_gap(
-    variant: Where, reference: Where, full: Range, partial: Range | None = None
+    variant: Where, reference: Where, full: Range, partial: Range | None = None, *, network: str | None = None
 ) -> Callable[[Results], Finding]:
     """A judge of how far the test score of a variant is above that of another.
 
@@ -48,14 +48,16 @@ def judge_gap(
       reference: the same for the other.
       full: where the difference has to be, on every network.
       partial: where it has to be on every network to meet the claim partly; by default ``full`` on one network.
+      network: the network that the claim is about; by default all.
     """
 
     def judge(results: Results) -> Finding:
-        gaps = {network: results.gap(network, variant, reference) for network in results.networks}
+        networks = results.networks if network is None else [network]
+        gaps = {name: results.gap(name, variant, reference) for name in networks}
         unit = points if results.score == "accuracy" else nats
         met = [full.holds(gap) for gap in gaps.values()]
         partly = every(partial.holds(gap) for gap in gaps.values()) if partial else some(met)
-        return Finding(every(met), "; ".join(f"{network}: {unit(gap)}" for network, gap in gaps.items()), partly)
+        return Finding(every(met), "; ".join(f"{name}: {unit(gap)}" for name, gap in gaps.items()), partly)
 
     return judge
 

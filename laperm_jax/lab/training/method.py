@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from laperm_jax import LaPerm, flax_fan_in, laperm, norm_reset
-from laperm_jax._paths import map_by_path
+from laperm_jax._paths import leaves_by_path, map_by_path
 from laperm_jax._schedules import SyncSchedule
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models.networks import Network
@@ -30,6 +30,7 @@ class Method(NamedTuple):
       learning_rate: function of the number of updates made.
       sync_schedule: whether an update, counted from 1, is a sync.
       optimizer: the LaPerm transform.
+      residual_noise: standard deviation of the noise that residuals begin with, relative to their parameter's.
     """
 
     kernel_axes: dict[str, Axes]
@@ -40,13 +41,18 @@ class Method(NamedTuple):
     learning_rate: optax.Schedule
     sync_schedule: SyncSchedule
     optimizer: LaPerm
+    residual_noise: float
 
     def init_state(self, initial: Initial) -> TrainState:
         """The state before the first update, in memory of its own."""
         (params, batch_stats), update_key = jax.tree.map(
             jnp.copy, (initial.variables, jax.random.key_data(initial.update_key))
         )
-        state = TrainState(params, batch_stats, self.optimizer.init(params), update_key, {})
+        opt_state = self.optimizer.init(params)
+        if self.residual_noise:
+            key = jax.random.fold_in(initial.update_key, 2**31 - 1)  # updates fold in their number
+            opt_state = opt_state._replace(residual=_noise(key, opt_state.residual, params, self.residual_noise))
+        state = TrainState(params, batch_stats, opt_state, update_key, {})
         return diagnostics.mark_sync(state, self.axes)
 
 
@@ -97,7 +103,14 @@ def make_method(config: TrainConfig, network: Network, examples: int) -> Method:
         learning_rate,
         sync_schedule,
         optimizer,
+        config.sync.residual_noise,
     )
+
+
+def _noise(key: jax.Array, residual: optax.Params, params: optax.Params, scale: float) -> optax.Params:
+    noise = optax.tree.random_like(key, residual)
+    stds = {path: scale * leaf.std() for path, leaf in leaves_by_path(params).items()}
+    return map_by_path(lambda path, leaf: stds[path] * leaf, noise)
 
 
 def _check_sizes(config: TrainConfig, examples: int) -> None:

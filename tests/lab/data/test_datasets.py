@@ -67,6 +67,7 @@ def test_preparing_what_is_prepared_does_nothing():
     assert datasets.prepare("mnist") == Path(os.environ["TFDS_DATA_DIR"]) / "mnist" / "3.0.1"
 
 
+@pytest.mark.nightly
 @needs_tfds
 @pytest.mark.parametrize(
     ("name", "shape", "examples"), [("mnist", (28, 28, 1), 60_000), ("cifar10", (32, 32, 3), 50_000)]

@@ -82,6 +82,7 @@ def test_frames_are_dropped_where_a_moving_picture_would_be_too_large(tmp_path, 
         assert image.n_frames == 3
 
 
+@pytest.mark.nightly
 def test_laperm_trace_draws_and_animates(runs, tmp_path, capsys):
     run, _ = runs["laperm"]
     still, moving = tmp_path / "[trace].png", tmp_path / "trace.webp"

@@ -79,6 +79,7 @@ def test_initial_biases_are_keras_he_uniform_but_for_mlp_and_resnet():
     assert not build("resnet50", CIFAR10, kernel_init=lambda number: jax.nn.initializers.ones).conv.bias[...].any()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["conv2", "conv7"])
 def test_dropout_is_off_in_evaluation_and_on_in_training(name):
     model, images = build(name, MNIST), jax.random.uniform(jax.random.key(0), (4, *MNIST))

@@ -23,7 +23,15 @@ CONV = make_config(model="conv2", steps=5, sync_period=2, batch_size=16, reestim
 
 
 @pytest.mark.parametrize(
-    ("config", "steps"), [(MLP, [1]), (MLP, [10, 19, 30]), (MLP, [56]), (CONV, [3])], ids=lambda value: str(value)[:20]
+    ("config", "steps"),
+    [
+        (MLP, [10, 30]),
+        *(
+            pytest.param(*case, marks=pytest.mark.nightly)
+            for case in [(MLP, [1]), (MLP, [19]), (MLP, [56]), (CONV, [3])]
+        ),
+    ],
+    ids=lambda value: str(value)[:20],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path, record_fault):
     train(config, tmp_path / "whole")
@@ -37,6 +45,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, steps, tmp_path
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
+@pytest.mark.nightly
 def test_seeds_side_by_side_go_on_together(tmp_path):
     configs = [with_settings(MLP, seed=seed) for seed in (0, 1)]
     outs = lambda name: [tmp_path / name / str(seed) for seed in (0, 1)]
@@ -48,6 +57,7 @@ def test_seeds_side_by_side_go_on_together(tmp_path):
         assert files(tmp_path / "stopped" / seed) == files(tmp_path / "whole" / seed)
 
 
+@pytest.mark.nightly
 def test_seeds_that_have_no_checkpoint_in_common_begin_again(tmp_path):
     alone, together = (with_settings(MLP, seed=seed) for seed in (0, 1))
     with stopped_after(25):
@@ -73,6 +83,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
         train(MLP, resume=True)
 
 
+@pytest.mark.nightly
 def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fault):
     """The same gradients on both make the same bits: products of matrices, which round, are left out."""
     config = resolve(with_settings(MLP, sync_period=2))

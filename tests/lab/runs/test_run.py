@@ -198,6 +198,7 @@ def test_nothing_is_left_behind_where_the_settings_are_wrong(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.nightly
 def test_a_run_with_batchnorm_keeps_its_statistics(tmp_path):
     config = make_config(model="conv2", steps=3, sync_period=2, batch_size=16, reestimate_batchnorm=2)
     summary = train(config, tmp_path / "r")
@@ -286,6 +287,7 @@ def test_no_out_writes_nothing(tmp_path, monkeypatch):
     assert not list(Path().iterdir())
 
 
+@pytest.mark.nightly
 def test_error_feedback_lets_two_values_learn(tmp_path):
     levels = with_settings(QUICK, widths=(64,), epochs=12, init="levels:2", sync_period=5, learning_rate=4e-3)
     without = train(levels)

@@ -44,6 +44,7 @@ def test_resume_with_a_start_where_there_was_none_is_refused(starts, tmp_path):
         train(with_settings(MLP, start=starts[0]), tmp_path / "run", resume=True)
 
 
+@pytest.mark.nightly
 def test_resume_with_the_same_start_elsewhere_gives_the_same_bits(stopped, starts, tmp_path):
     train(with_settings(MLP, start=starts[0]), tmp_path / "whole")
     starts[0].rename(tmp_path / "moved")

@@ -81,6 +81,7 @@ def test_batchnorm_statistics_are_updated(conv):
     assert all((before[path] != after[path]).any() for path in before)
 
 
+@pytest.mark.nightly
 def test_reset_batchnorm_at_each_sync():
     run = small(CONV, reset_batchnorm=True)
     state, scales = run.init_state(), []

@@ -1,5 +1,6 @@
 """Experiments that go past the paper."""
 
+from laperm_jax.lab.experiments.catalogue.beyond.few_values import BITS, BITS_LANGUAGE, FEEDBACK
 from laperm_jax.lab.experiments.catalogue.beyond.functions import APPROXIMATION
 from laperm_jax.lab.experiments.catalogue.beyond.language import LANGUAGE
 from laperm_jax.lab.experiments.catalogue.beyond.language_kinds import LANGUAGE_KINDS
@@ -8,6 +9,17 @@ from laperm_jax.lab.experiments.catalogue.beyond.scale import SCALE
 from laperm_jax.lab.experiments.catalogue.beyond.transfer import TRANSFER
 from laperm_jax.lab.experiments.catalogue.beyond.vision import VISION
 
-BEYOND_EXPERIMENTS = (LANGUAGE, LANGUAGE_SETTINGS, LANGUAGE_KINDS, VISION, SCALE, APPROXIMATION, TRANSFER)
+BEYOND_EXPERIMENTS = (
+    BITS,
+    BITS_LANGUAGE,
+    FEEDBACK,
+    LANGUAGE,
+    LANGUAGE_SETTINGS,
+    LANGUAGE_KINDS,
+    VISION,
+    SCALE,
+    APPROXIMATION,
+    TRANSFER,
+)
 
 __all__ = ["BEYOND_EXPERIMENTS"]

@@ -1,0 +1,155 @@
+"""Networks of few different weights, and what error feedback is worth."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from laperm_jax.lab.config import PAPER, TrainConfig, with_settings
+from laperm_jax.lab.experiments.catalogue.beyond.vision import VIT_CIFAR10
+from laperm_jax.lab.experiments.catalogue.settings import (
+    CONV7,
+    DIGITS,
+    LARGE_TRANSFORMER,
+    MLP,
+    SMALL_TRANSFORMER,
+    TINY_TRANSFORMER,
+)
+from laperm_jax.lab.experiments.core import Claim, Experiment, Method, Variant
+from laperm_jax.lab.experiments.judges import judge_gap
+from laperm_jax.lab.experiments.statistics import Range, above, at_least, at_most
+
+_FEEDBACK: dict[str, Any] = {"error_feedback": True}
+_EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
+_ADAM: dict[str, Any] = {"label": "Adam"}
+
+_MLP = with_settings(MLP, sync_period=50)
+_CONV7 = with_settings(CONV7, epochs=2)
+_VIT = with_settings(VIT_CIFAR10, steps=700, learning_rate=1e-3, sync_period=20)
+_LANGUAGE = with_settings(
+    SMALL_TRANSFORMER, steps=1000, learning_rate=4e-3, others_learning_rate=3.2e-2, sync_period=20
+)
+
+
+def _levels(config: TrainConfig, number: int) -> dict[str, Any]:
+    """Initial kernels of a few values: of the standard deviation of the network's own, where it names one."""
+    name, _, std = config.model.init.partition(":")
+    return {"init": f"levels:{number}:{std}" if name == "normal" else f"levels:{number}"}
+
+
+def _of(values: int | None, method: str) -> str:
+    return f"{values or 'all'} values, {method}"
+
+
+def _variants(config: TrainConfig) -> Iterator[Variant]:
+    """Two to sixteen values with and without error feedback, and all values; fewer where a run takes minutes."""
+    fast = config.model.model == "mlp"
+    for values in (2, 3, 4, 8, 16) if fast else (2, 3, 16):
+        levels = _levels(config, values)
+        yield Variant(_of(values, "LaPerm"), settings=levels)
+        yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
+        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | _EVERY_STEP)
+        if fast or values == 2:
+            noise = {"residual_noise": 1.0}
+            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _EVERY_STEP | noise)
+    yield Variant(_of(None, "LaPerm"))
+    yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
+    yield Variant("Adam", Method.INNER, {"error_feedback": False})
+
+
+BITS = Experiment(
+    name="bits",
+    title="Few values: accuracy against bits a weight",
+    question="How well does a network classify whose weights are two, three or a few numbers?",
+    networks={
+        "smoke": {"mlp": DIGITS},
+        "cpu": {"mlp": _MLP, "conv7, 2 epochs": _CONV7},
+        "full": {"conv4": PAPER["conv4"]},
+    },
+    variants=lambda config: tuple(_variants(config)),
+    claims=(
+        Claim(
+            "Two values, half of each in a neuron, and only their order learnt, are within a point of free training",
+            "with error feedback at most 1 point below Adam on every network, at the best period on validation images",
+            judge_gap({"init": "levels:2", **_FEEDBACK}, _ADAM, at_least(-0.01)),
+        ),
+        Claim(
+            "Three values are as good as all",
+            "with error feedback at most 0.5 points below LaPerm with all values, on every network, at the best period "
+            "on validation images",
+            judge_gap({"init": "levels:3", **_FEEDBACK}, {"label": _of(None, "LaPerm")}, at_least(-0.005)),
+        ),
+        Claim(
+            "Two values need error feedback",
+            "with it more accurate than without on every network, at the best period on validation images",
+            judge_gap({"init": "levels:2", **_FEEDBACK}, {"init": "levels:2", "error_feedback": False}, above(0)),
+        ),
+    ),
+    seeds={"smoke": 1, "cpu": 3, "full": 3},
+)
+
+BITS_LANGUAGE = Experiment(
+    name="bits-language",
+    title="Few values: language",
+    question="How well does a transformer write whose weights are two, three or sixteen numbers?",
+    networks={
+        "smoke": {"1 x 16": TINY_TRANSFORMER},
+        "cpu": {"4 x 128, 1,000 steps": _LANGUAGE},
+        "full": {"6 x 384": with_settings(LARGE_TRANSFORMER, learning_rate=4e-3, others_learning_rate=3.2e-2)},
+    },
+    variants=lambda config: tuple(_variants(config)),
+    claims=tuple(
+        Claim(
+            f"{name} values are within {within} nats a character of all",
+            f"the test loss with error feedback is at most {within} nats above that of LaPerm with all values, each at "
+            "the best settings tried on validation text",
+            judge_gap({"init": f"levels:{values}:0.05", **_FEEDBACK}, {"label": _of(None, "LaPerm")}, at_most(within)),
+        )
+        for name, values, within in (("Sixteen", 16, 0.02), ("Three", 3, 0.07), ("Two", 2, 0.09))
+    ),
+    seeds={"smoke": 1, "cpu": 3, "full": 3},
+)
+
+_SPARSE = {
+    f"mlp, keep {100 * keep:g} %": with_settings(_MLP, keep=(keep,), keep_rescale=True)
+    for keep in (0.3, 0.1, 0.05, 0.01)
+}
+
+FEEDBACK = Experiment(
+    name="feedback",
+    title="Error feedback on and off",
+    question="Where does it help to keep what a sync rounds off?",
+    networks={
+        "smoke": {"mlp": DIGITS},
+        "cpu": {
+            "mlp": _MLP,
+            **_SPARSE,
+            "f1, shared value": with_settings(PAPER["f1"], schedule="cosine", learning_rate=2e-3),
+            "vit, CIFAR-10": _VIT,
+        },
+        "full": {"conv4": PAPER["conv4"]},
+    },
+    variants=(
+        Variant("off"),
+        Variant("on", settings=_FEEDBACK),
+        Variant("on, noise", settings={**_FEEDBACK, "residual_noise": 0.1}),
+        Variant("on, k = 1", settings=_EVERY_STEP),
+        Variant("Adam", Method.INNER),
+    ),
+    claims=(
+        Claim(
+            "With error feedback a vision transformer learns as with Adam",
+            "at most 0.5 points below Adam on CIFAR-10 after 700 steps, at the best period on validation images",
+            judge_gap(_FEEDBACK, _ADAM, at_least(-0.005), network="vit, CIFAR-10"),
+        ),
+        Claim(
+            "Very sparse networks gain by error feedback",
+            "keep 1 %: more accurate with it than without, at the best period on validation images",
+            judge_gap(_FEEDBACK, {"label": "off"}, above(0), network="mlp, keep 1 %"),
+        ),
+        Claim(
+            "A dense network does not gain by error feedback",
+            "mlp: within 0.3 points of LaPerm without it, at the same period",
+            judge_gap({"label": "on"}, {"label": "off"}, Range(-0.003, 0.003), network="mlp"),
+        ),
+    ),
+    seeds={"smoke": 1, "cpu": 3, "full": 3},
+)
