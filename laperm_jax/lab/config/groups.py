@@ -46,6 +46,9 @@ class ModelConfig:
     """Dtype of a transformer's activations; weights are float32."""
     init: str = "he_uniform"
     """Initial kernels: a name such as he_uniform, or name:number such as normal:0.05 or shared:0.08."""
+    quantize: str | None = None
+    """Compute with quantised kernels and train through them, for comparison: nearest:N for N evenly spaced levels,
+    kmeans:N for the means of N clusters. Saved weights are those before it."""
     start: Path | None = None
     """Folder of a finished run: place the initial values in the order of its weights, and copy all other parameters."""
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,29 @@ class Grid:
       scale: size of the networks and of their training.
       seeds: number of seeds; by default the experiment's own.
       folder: folder of the table.
+      networks: the networks to run; by default all.
       keep_runs: whether to keep the folders of finished runs.
 
     Raises:
-      ConfigError: if the table has a run of other settings.
+      ConfigError: if the table has a run of other settings, or there is no such network.
     """
 
     def __init__(
-        self, experiment: Experiment, scale: ScaleName, seeds: int | None, folder: Path, *, keep_runs: bool = False
+        self,
+        experiment: Experiment,
+        scale: ScaleName,
+        seeds: int | None,
+        folder: Path,
+        *,
+        networks: Collection[str] = (),
+        keep_runs: bool = False,
     ):
-        self.cells = list(experiment.cells(scale, seeds))
+        if unknown := [name for name in networks if name not in experiment.networks[scale]]:
+            raise ConfigError(
+                f"{experiment.name} has no network {', '.join(unknown)} at this scale; it has "
+                f"{', '.join(experiment.networks[scale])}"
+            )
+        self.cells = [cell for cell in experiment.cells(scale, seeds) if not networks or cell.network in networks]
         self.runs = folder / f"{scale}.runs"
         self._order = [cell.key[:2] for cell in experiment.cells(scale, 1)]
         self._table = Table(folder / f"{scale}.jsonl")

@@ -1,7 +1,7 @@
 """Runs the grid of an experiment; a run that was stopped resumes."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def run(
     folder: Path,
     console: Console,
     *,
+    networks: Collection[str] = (),
     keep_runs: bool = False,
 ) -> bool:
     """Makes the runs of an experiment that are not finished, and adds each to ``folder/SCALE.jsonl``.
@@ -39,6 +40,7 @@ def run(
       seeds: number of seeds; by default the experiment's own.
       folder: folder of the table.
       console: where finished runs are reported.
+      networks: the networks to run; by default all.
       keep_runs: whether to keep the folders of finished runs.
 
     Returns:
@@ -47,7 +49,7 @@ def run(
     Raises:
       ConfigError: if the table has a run of other settings, or a run cannot be made.
     """
-    grid = Grid(experiment, scale, seeds, folder, keep_runs=keep_runs)
+    grid = Grid(experiment, scale, seeds, folder, networks=networks, keep_runs=keep_runs)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         total = len(grid.cells)

@@ -7,11 +7,13 @@ import jax
 from flax import nnx
 from jax.nn.initializers import Initializer, zeros
 
+from laperm_jax._paths import map_by_path
 from laperm_jax.initializers import Recipe
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models import classifiers, initialization
 from laperm_jax.lab.models.approximation import Approximator
 from laperm_jax.lab.models.classifiers import KernelInit, Shape
+from laperm_jax.lab.models.quantization import quantizer
 from laperm_jax.lab.models.transformers import LanguageModel, Size, VisionTransformer
 
 Tree = dict[str, Any]
@@ -90,6 +92,7 @@ class Network:
         self._jitted_build = nnx.jit(self._build)
         abstract = nnx.eval_shape(self._build, jax.random.key(0))
         self._graph = nnx.graphdef(abstract)
+        self._quantize = quantizer(config.model.quantize)
         self.shapes = _variables(abstract)
 
     def init(self, key: jax.Array) -> Variables:
@@ -102,19 +105,23 @@ class Network:
 
     def apply(self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Tree]:
         """Outputs in training mode, and the updated BatchNorm statistics."""
-        model = nnx.merge(self._graph, *variables)
+        model = self._module(variables)
         outputs = model(inputs, nnx.Rngs(dropout_key))
         return outputs, _variables(model).batch_stats
 
+    def _module(self, variables: Variables) -> nnx.Module:
+        quantize = lambda path, leaf: self._quantize(leaf) if path.endswith("kernel") else leaf
+        return nnx.merge(self._graph, map_by_path(quantize, variables.params), variables.batch_stats)
+
     def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Outputs in evaluation mode: no dropout, running BatchNorm statistics."""
-        model = nnx.merge(self._graph, *variables)
+        model = self._module(variables)
         model = nnx.with_attributes(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return model(inputs)
 
     def measure_batch_stats(self, variables: Variables, inputs: jax.Array) -> Tree:
         """The BatchNorm statistics of one batch, without dropout."""
-        model = nnx.merge(self._graph, *variables)
+        model = self._module(variables)
         model = nnx.with_attributes(model, only=nnx.Dropout, deterministic=True, raise_if_not_found=False)
         model = nnx.with_attributes(model, only=nnx.BatchNorm, momentum=0.0)
         model(inputs)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -31,6 +31,8 @@ class Experiments:
     """Size of the networks to run, and length of their training; full has the paper's settings."""
     seeds: int | None = None
     """Number of seeds to run (by default the experiment's own)."""
+    networks: tuple[str, ...] = ()
+    """Names of the networks to run, as the results call them (by default all)."""
     results: Path = Path("results")
     """Folder of the results: a run is added to NAME/SCALE.jsonl in it, and a report is made of all of it."""
     out: Path | None = None
@@ -73,8 +75,9 @@ def _run(command: Experiments, console: Output) -> int:
     check_writable(out, folder=True)
     from laperm_jax.lab.experiments import runner
 
+    which: dict[str, Any] = {"networks": command.networks, "keep_runs": keep}
     table = out / f"{command.scale}.jsonl"
-    if not runner.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console, keep_runs=keep):
+    if not runner.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console, **which):
         console.print(f"interrupted; finished runs are in {table}, and the same command resumes", soft_wrap=True)
         return BROKEN_PIPE if console.pipe_is_broken else INTERRUPTED
     console.print(f"results in {table}; `laperm experiment report` makes a page of them", soft_wrap=True)

@@ -40,19 +40,30 @@ def _of(values: int | None, method: str) -> str:
 
 
 def _variants(config: TrainConfig) -> Iterator[Variant]:
-    """Two to sixteen values with and without error feedback, and all values; fewer where a run takes minutes."""
+    """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
     fast = config.model.model == "mlp"
-    for values in (2, 3, 4, 8, 16) if fast else (2, 3, 16):
+    yield Variant("Adam", Method.INNER)
+    yield Variant(_of(None, "LaPerm"))
+    for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
-        yield Variant(_of(values, "LaPerm"), settings=levels)
         yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
         yield Variant(_of(values, "error feedback, k = 1"), settings=levels | _EVERY_STEP)
         if fast or values == 2:
-            noise = {"residual_noise": 1.0}
-            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _EVERY_STEP | noise)
-    yield Variant(_of(None, "LaPerm"))
+            yield Variant(_of(values, "LaPerm"), settings=levels)
+            yield from _quantised(config, values)
+    if not fast:
+        yield Variant(_of(16, "error feedback, k = 1"), settings=_levels(config, 16) | _EVERY_STEP)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
-    yield Variant("Adam", Method.INNER, {"error_feedback": False})
+
+
+def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
+    """Others' ways to a few values: Adam's weights quantised, and training through the quantisation."""
+    for way in ("nearest", "kmeans"):
+        settings = {"freeze": (".",), "epochs": None, "steps": 1, "quantize": f"{way}:{values}"}
+        yield Variant(_of(values, f"Adam, then {way}"), Method.INNER, settings, start="Adam")
+    for rate in (config.optimizer.learning_rate, config.optimizer.learning_rate / 2):
+        settings = {"quantize": f"nearest:{values}", "learning_rate": rate}
+        yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, settings)
 
 
 BITS = Experiment(
