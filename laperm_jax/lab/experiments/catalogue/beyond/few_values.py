@@ -62,8 +62,8 @@ def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
         settings = {"freeze": (".",), "epochs": None, "steps": 1, "quantize": f"{way}:{values}"}
         yield Variant(_of(values, f"Adam, then {way}"), Method.INNER, settings, start="Adam")
     for rate in (config.optimizer.learning_rate, config.optimizer.learning_rate / 2):
-        settings = {"quantize": f"nearest:{values}", "learning_rate": rate}
-        yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, settings)
+        through: dict[str, Any] = {"quantize": f"nearest:{values}", "learning_rate": rate}
+        yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, through)
 
 
 BITS = Experiment(
