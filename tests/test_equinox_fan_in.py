@@ -42,6 +42,7 @@ LAYERS = {  # layer, shape of its input
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", LAYERS)
 def test_equinox_fan_in_is_where_gradients_are(name):
     layer, shape = LAYERS[name][0](), LAYERS[name][1]

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from laperm_jax import LaPermState, flax_fan_in, laperm, norm_reset
 from tests import reference
-from tests.cases import CASES, finite_arrays, grid_arrays, with_non_finite
+from tests.cases import CASES, finite_arrays, grid_arrays, some_of, with_non_finite
 from tests.steps import METHODS, PROPOSED, run, run_one_leaf
 
 SHAPE = (8, 4)
@@ -34,7 +34,7 @@ def find(opt_state):
 # The algorithm
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", some_of(METHODS, {0}))
 @given(st.data())
 def test_follows_the_reference_step_by_step(method, data):
     """On a grid of values all sums are exact, so that even the rounded way must equal the reference bit for bit."""
@@ -129,6 +129,7 @@ def test_residual_may_start_at_values_of_ones_own():
     assert (expected != INITIAL).any()
 
 
+@pytest.mark.nightly
 @pytest.mark.eight_devices
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("spec", [("x", None), (None, "x"), ("x", "y")], ids=str)
@@ -211,7 +212,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("name", WRAPPED)
+@pytest.mark.parametrize("name", some_of(WRAPPED, {2, 6}))
 def test_wrapped(name):
     tx = laperm(PROPOSED, 2, error_feedback=True)
     wrapped = WRAPPED[name](tx)

@@ -75,6 +75,7 @@ def test_dtype_and_shape(initializer):
     assert initializer(KEY, (0, 3)).shape == (0, 3)
 
 
+@pytest.mark.nightly
 @pytest.mark.eight_devices
 @pytest.mark.parametrize(
     "initializer",

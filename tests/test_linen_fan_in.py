@@ -52,6 +52,7 @@ def params_of(module, x):
     return jax.eval_shape(module.init, jax.random.key(0), x)["params"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", LAYERS)
 def test_flax_fan_in_is_where_gradients_are(name):
     layer, shape, unit = LAYERS[name]

@@ -148,6 +148,7 @@ def layers_and_gradients():
     return layers, {name: np.asarray(*jax.tree.leaves(gradients[name])) for name in ALL}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ALL)
 def test_nnx_fan_in_is_where_gradients_are(name):
     layers, gradients = layers_and_gradients()

@@ -57,11 +57,13 @@ def test_the_native_kernel_needs_none():
     assert measure("apply_gradients") <= 0.1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("method", METHODS)
 def test_temporaries_with_error_feedback(method):
     assert measure(method, error_feedback=True) <= 5 + (COUNT + 1 if method == "update" else 0)
 
 
+@pytest.mark.nightly
 def test_temporaries_of_update_are_the_updates_and_those_of_one_parameter():
     assert measure("update") <= COUNT + 5
 

@@ -35,7 +35,8 @@ def in_turn(function: Callable[[Tree], Tree], token: jax.Array, arrays: Tree) ->
       The result, and a token for the next call.
     """
     leaves = jax.tree.leaves(arrays)
-    if not (leaves[0].size and all(isinstance(leaf, jax.core.Tracer) and is_on_one_device(leaf) for leaf in leaves)):
+    traced = all(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    if not (traced and all(map(is_on_one_device, leaves)) and leaves[0].size):
         return function(arrays), token
 
     def run(arrays: Tree) -> tuple[Tree, jax.Array]:

@@ -19,6 +19,7 @@ def similarity_by_definition(vectors):
     return 1 - left / sum(curve @ curve for curve in curves)
 
 
+@pytest.mark.nightly
 @given(st.integers(2, 30), st.integers(3, 40), st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]))
 def test_profile_similarity_equals_its_definition(number, fan_in, seed, dtype):
     rng = np.random.default_rng(seed)

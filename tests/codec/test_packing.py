@@ -40,6 +40,7 @@ def test_entropy():
     assert codec.entropy(np.array([[0.0], [-0.0]]), axes=(0,)) == 1  # two values, since they are two bit patterns
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -75,6 +76,7 @@ def test_pack_of_an_mlp_with_few_levels(number, largest):
     assert sum(codec.permutation_bytes(file).values()) <= entropy + 24
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("recipe", "dtype"),
     [

@@ -71,6 +71,7 @@ def test_wrong_settings(wrong, message):
         bench.run(BenchConfig(**wrong), Console(quiet=True))
 
 
+@pytest.mark.nightly
 def test_where_memory_is_short_less_is_measured(monkeypatch):
     config = BenchConfig(models=(), largest=10**6, repeats=1)
     monkeypatch.setattr(bench, "memory_bytes", lambda: 9 * 4 * 10**5)

@@ -104,6 +104,7 @@ def test_what_is_frozen_stays_and_what_is_freed_is_not_reordered():
     assert not np.isin(final["blocks/0/up/kernel"], initial["blocks/0/up/kernel"]).any()
 
 
+@pytest.mark.nightly
 def test_embeddings_are_reordered_where_asked_for():
     initial, final, axes = trained(permute_embeddings=True)
     assert axes["tokens/embedding"] == axes["positions/embedding"] == (0,)
@@ -120,6 +121,7 @@ def test_patterns_that_match_nothing_are_refused(option):
         trained(**{option: ("(",)})
 
 
+@pytest.mark.nightly
 def test_other_values_take_over_the_order_of_a_run(finished):
     folder, _ = finished
     source, run = load_file(folder / "weights.safetensors"), small(resolve(CONFIG), seeds=(3,), init="levels:2")
@@ -186,6 +188,7 @@ def test_laperm_sample(finished, capsys):
     assert capsys.readouterr().out.startswith("EM")
 
 
+@pytest.mark.nightly
 def test_it_is_packed_and_another_decoder_reads_it(finished, tmp_path, monkeypatch):
     folder, _ = finished
     monkeypatch.setattr(datasets, "shapes", lambda config: ((config.model.context,), 7))

@@ -73,6 +73,7 @@ def test_training_on_mixed_meshes_has_the_bits_of_one_device(kinds, spec, manual
     np.testing.assert_array_equal(reference.bits(result), reference.bits(trained))
 
 
+@pytest.mark.nightly
 @pytest.mark.eight_devices
 @pytest.mark.parametrize("kinds", KINDS, ids=lambda kinds: "-".join(kind.name for kind in kinds))
 def test_eager_training_on_a_mesh_has_the_bits_of_one_device(kinds, trained):
@@ -83,6 +84,7 @@ def test_eager_training_on_a_mesh_has_the_bits_of_one_device(kinds, trained):
     assert only(result.sharding.spec, explicit) == only(P("y", "x"), explicit)
 
 
+@pytest.mark.nightly
 @pytest.mark.eight_devices
 @pytest.mark.parametrize("spec", [P("x", None, "y"), P("x", "y")], ids=str)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)

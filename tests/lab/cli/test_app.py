@@ -273,6 +273,7 @@ def test_ctrl_c_outside_training_exits_with_130_and_a_sentence(monkeypatch, caps
     assert capsys.readouterr().err == "laperm: interrupted\n"
 
 
+@pytest.mark.nightly
 def test_names_that_rich_takes_for_markup_are_printed_as_they_are(tmp_path, capsys):
     out = tmp_path / "a[/b] [lr=0.1] :smile:"
     assert cli.main([*QUICK, "--out", str(out)]) == 0
@@ -310,6 +311,7 @@ def test_paths_that_cannot_be_used_get_a_sentence_and_exit_code_2(tmp_path, caps
         assert error.startswith("laperm: ")
 
 
+@pytest.mark.nightly
 def test_resuming_a_finished_run_says_so_and_exits_with_0(tmp_path, capsys):
     command = [*QUICK, "--out", str(tmp_path / "r"), "--resume"]
     assert cli.main(command) == 0

@@ -23,6 +23,7 @@ def test_flip_mirrors_about_half_of_the_images():
     assert 16 < same.sum() < 48
 
 
+@pytest.mark.nightly
 def test_shift_moves_a_dot_at_most_that_far_and_repeats_the_border():
     dots = jnp.zeros((200, 21, 21, 1)).at[:, 10, 10].set(1.0)
     shifted = np.asarray(augment(dots, jax.random.key(1), Augmentation(shift=0.2)))[..., 0]

@@ -91,6 +91,7 @@ def test_a_page_that_cannot_be_written(tmp_path, page):
         report.write(tmp_path, page.parent)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [360, 1200])
 def test_page_fits_a_phone_and_a_desktop(page, tmp_path, width):

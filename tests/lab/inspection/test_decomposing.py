@@ -11,6 +11,7 @@ from tests.runs import MLP
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
+@pytest.mark.nightly
 def test_decompose_measures_what_parts_are_worth(runs, capsys):
     for name, (run, summary) in runs.items():
         found = decomposing.decompose_run(run)

@@ -111,6 +111,7 @@ def test_a_network_comes_back_bit_for_bit(name, image_shape, offset, layout, tmp
     np.testing.assert_array_equal(apply(loaded, images), apply(weights, images))
 
 
+@pytest.mark.nightly
 def test_numbers_decide_and_not_the_place_in_the_file(tmp_path):
     _, weights = network("resnet50", CIFAR10)
     layers = keras_layers("resnet50")
@@ -226,7 +227,7 @@ def test_what_vectors_look_like():
     ("file", "accuracy", "looks", "values"),
     [
         pytest.param("Conv7.h5", 0.9972, (434, 0, 0), set(), marks=pytest.mark.nightly),
-        ("F1.h5", 0.8546, (0, 10, 0), {0.08}),
+        pytest.param("F1.h5", 0.8546, (0, 10, 0), {0.08}, marks=pytest.mark.nightly),
         pytest.param("F2.h5", 0.7068, (0, 202, 0), {0.03}, marks=pytest.mark.nightly),
     ],
 )

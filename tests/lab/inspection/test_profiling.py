@@ -37,6 +37,7 @@ def test_packed_and_unpacked_weights_are_the_same_layers(runs, tmp_path):
         }
 
 
+@pytest.mark.nightly
 def test_free_kernels_of_a_run_have_no_row_before_training(tmp_path, capsys):
     run = tmp_path / "run"
     train(with_settings(MLP, free=("output",), epochs=None, steps=2), run)
@@ -64,6 +65,7 @@ def test_left_out_arrays_are_named_with_the_reason(tmp_path, capsys):
     assert list(profiling.left_out(weight_files.Layers({}, {}))) == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "kernel", [RNG.normal(size=(3000, 500)), 0.08 * (RNG.random((784, 10)) < 0.5), np.zeros((4, 3))]
 )

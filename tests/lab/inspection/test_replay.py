@@ -59,12 +59,14 @@ REPLAYS = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", REPLAYS)
 def test_a_replay_is_drawn(name, tmp_path):
     replay_pictures.draw(REPLAYS[name], tmp_path / "trace.png")
     assert matplotlib.image.imread(tmp_path / "trace.png").std() > 0.05
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("suffix", animation.KINDS)
 @pytest.mark.parametrize("name", REPLAYS)
 def test_a_replay_moves(name, suffix, tmp_path):

@@ -44,6 +44,7 @@ def test_units_in_the_plane_rise_along_unit_vectors_to_both_sides():
     assert np.diff(angles).max() < 0.2
 
 
+@pytest.mark.nightly
 def test_reordering_one_vector_approximates_the_sine():
     summary = train(with_settings(DEFAULTS["regression"], widths=(80,), learning_rate=0.1, sync_period=20, epochs=4))
     assert summary["test_loss"] < 0.1 * 0.5  # a tenth of the variance

@@ -33,6 +33,7 @@ def params(model):
     return leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
 
+@pytest.mark.nightly
 def test_a_character_sees_those_before_it_and_none_after_it():
     model = language_model()
     tokens = jnp.array([[1, 2, 3, 4, 5, 6]])
@@ -42,6 +43,7 @@ def test_a_character_sees_those_before_it_and_none_after_it():
     np.testing.assert_allclose(apply(model, tokens[:, :4]), logits[:, :4], atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_places_matter():
     logits = apply(language_model(), jnp.array([[1, 1, 1]]))
     assert (logits[0, 0] != logits[0, 2]).any()
@@ -67,6 +69,7 @@ def test_kernels_are_reordered_and_embeddings_and_norms_are_not():
     assert axes["blocks/0/attention/out/kernel"] == (0, 1)
 
 
+@pytest.mark.nightly
 def test_activations_of_sixteen_bits_leave_parameters_and_logits_at_thirty_two():
     model, exact = language_model(size=SIZE._replace(dtype="bfloat16")), language_model()
     assert {leaf.dtype for leaf in params(model).values()} == {jnp.dtype("float32")}
@@ -77,6 +80,7 @@ def test_activations_of_sixteen_bits_leave_parameters_and_logits_at_thirty_two()
     assert (logits != expected).any()
 
 
+@pytest.mark.nightly
 def test_patches_are_those_of_a_convolution():
     model = vision_transformer()
     images = jax.random.normal(jax.random.key(1), (5, 4, 6, 3))

@@ -42,6 +42,7 @@ def holder():
         process.communicate()
 
 
+@pytest.mark.nightly
 def test_a_run_in_use_is_refused_until_its_process_is_killed(holder, tmp_path, capsys):
     with stopped_after(25):
         train(MLP, tmp_path / "run")
@@ -83,6 +84,7 @@ def test_locked_is_released_at_the_end_of_the_block_and_by_errors(tmp_path):
         pass
 
 
+@pytest.mark.nightly
 def test_a_finished_run_needs_no_lock(holder, tmp_path):
     summary = train(MLP, tmp_path / "run")
     holder(tmp_path / "run")

@@ -25,7 +25,7 @@ CONV = make_config(model="conv2", steps=5, sync_period=2, batch_size=16, reestim
 @pytest.mark.parametrize(
     ("config", "steps"),
     [
-        (MLP, [10, 30]),
+        (MLP, [30]),
         *(
             pytest.param(*case, marks=pytest.mark.nightly)
             for case in [(MLP, [1]), (MLP, [19]), (MLP, [56]), (CONV, [3])]
@@ -75,6 +75,7 @@ def test_a_finished_run_is_left_alone(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
+@pytest.mark.nightly
 def test_a_run_of_other_settings_is_refused(tmp_path):
     train(with_settings(MLP, epochs=1), tmp_path / "r")
     with pytest.raises(ConfigError, match=r"holds a run of other settings \(epochs, sync_period\); give it the same"):
@@ -115,6 +116,7 @@ def test_a_checkpoint_goes_from_one_device_to_eight_and_back(tmp_path, record_fa
     record_fault("checkpoint restored on another number of devices (1, 8, 1)", 3, 3, lost)
 
 
+@pytest.mark.nightly
 def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, monkeypatch):
     """Orbax writes in the background; what it is given must not change."""
     given = []
@@ -123,6 +125,7 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
     assert [len(args.item["records"]) for args in given] == [1, 2, 3]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("scores", "best"),
     [([0.5, 0.2, 0.1, 0.3, 0.4], [1, 1, 1, 1, 1]), ([0.1, 0.5, 0.2, 0.3, 0.5], [1, 2, 2, 2, 5])],

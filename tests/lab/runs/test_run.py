@@ -126,6 +126,7 @@ def test_metrics_describe_the_first_sync_of_each_epoch(folder):
     assert [record["first_sync"] is None for record in records] == [False, False, False]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("changes", [{"sync_period": None}, {"sync_period": 1}, {"sync_period": 20, "epochs": 1}])
 def test_where_nothing_happens_between_syncs_none_is_described(changes, tmp_path):
     train(with_settings(QUICK, **changes), tmp_path / "run")
@@ -136,6 +137,7 @@ def test_where_nothing_happens_between_syncs_none_is_described(changes, tmp_path
 SHARED = with_settings(QUICK, model="f1", init="shared:0.08", keep=(0.5,), learning_rate=1e-3)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("config", "warning"),
     [

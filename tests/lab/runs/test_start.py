@@ -29,6 +29,7 @@ def stopped(starts, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.nightly
 def test_resume_with_another_start_or_none_is_refused(stopped, starts):
     before = (stopped / "metrics.jsonl").read_bytes()
     for start in (starts[1], None):
@@ -37,6 +38,7 @@ def test_resume_with_another_start_or_none_is_refused(stopped, starts):
     assert (stopped / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.nightly
 def test_resume_with_a_start_where_there_was_none_is_refused(starts, tmp_path):
     with stopped_after(25):
         train(MLP, tmp_path / "run")

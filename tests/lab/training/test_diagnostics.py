@@ -27,6 +27,7 @@ def test_steps_to_watch(period, first, last, expected):
     assert diagnostics.steps_to_watch(first, last) == expected
 
 
+@pytest.mark.nightly
 def test_measure_compares_with_the_last_sync():
     run = small()
     method: Method = run.training.method

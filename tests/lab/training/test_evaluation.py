@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from laperm_jax.lab.data import datasets
@@ -23,6 +24,7 @@ def test_score_counts_each_image_once_and_no_padding(mlp):
     assert network.shapes.params["dense1"]["kernel"].shape == (64, 16)
 
 
+@pytest.mark.nightly
 def test_reestimate_averages_the_statistics_of_batches(conv):
     task, network, variables = conv.training.task, conv.training.network, conv.initial.variables
     key = conv.initial.order_key

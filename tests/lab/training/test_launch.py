@@ -119,6 +119,7 @@ def test_initialize_joins_an_indexed_job_where_jax_can_ask_kubernetes(initialize
     assert len(initialized) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST", "OMPI_MCA_orte_hnp_uri"])
 def test_a_process_alone_on_a_cluster_computes(variable):
     program = "from laperm_jax.lab.training import launch; launch.initialize(); import jax; print(jax.process_count())"

@@ -19,6 +19,7 @@ def test_every_name_has_an_optimizer():
     assert tuple(INNER) == typing.get_args(InnerName)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", INNER)
 def test_each_lowers_a_loss_under_laperm(name):
     params = {"kernel": jax.random.normal(jax.random.key(0), (20, 6)), "bias": jnp.zeros(6)}

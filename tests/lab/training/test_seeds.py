@@ -18,6 +18,7 @@ def test_draw_initial_depends_on_the_seed_only(mlp):
     assert (kernels[0] != kernels[2]).mean() > 0.9
 
 
+@pytest.mark.nightly
 def test_seeds_side_by_side_train_as_they_do_alone():
     together, single = small(seeds=(0, 5)), {seed: small(seeds=(seed,)) for seed in (0, 5)}
     state, losses = together.updates(together.init_state(), 0, 9)

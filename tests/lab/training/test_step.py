@@ -45,6 +45,7 @@ def test_run_stops_after_a_loss_that_is_not_finite():
     assert not losses[bad[0] + 1 :].any()
 
 
+@pytest.mark.nightly
 def test_redraw_trains_the_same_weights_without_a_copy(mlp):
     redraw = small(redraw=True)
     assert not jax.tree.leaves(redraw.init_state().opt_state.sorted_init)
@@ -62,16 +63,19 @@ def test_shuffle_has_each_example_once_in_a_new_order_for_each_epoch(mlp):
     np.testing.assert_array_equal(orders[0], orders[2])
 
 
+@pytest.mark.nightly
 def test_l2_adds_the_squared_kernels_but_the_output_layer():
     plain, penalised = small(), small(l2=0.1)
     expected = 0.1 * np.sum(np.square(plain.initial.variables.params["dense1"]["kernel"]))
     assert one_loss(penalised) - one_loss(plain) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.nightly
 def test_augment_changes_the_loss():
     assert one_loss(small()) != one_loss(small(augment=True))
 
 
+@pytest.mark.nightly
 def test_batchnorm_statistics_are_updated(conv):
     state = conv.init_state()
     before = {path: np.asarray(leaf) for path, leaf in leaves_by_path(state.batch_stats).items()}
