@@ -56,6 +56,7 @@ def sync_targets(
         values = initial_values(path, token)
         if residual is None:
             return reconnect(weights, values, axes[path]), None
+        weights = jnp.asarray(weights, residual.dtype)  # a Python number, it may be
         total = weights + residual
         placed = reconnect(total, values, axes[path])
         finite = jnp.isfinite(total).all(axes[path], keepdims=True)
