@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest -n auto
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 COVERAGE = --cov --cov-report=
-CORE = $(addprefix tests/,sync/test_implementations.py sync/test_reconnect.py test_transform.py test_error_feedback.py \
-  test_state.py test_redraw.py test_optax_interop.py)
+CORE = $(addprefix tests/,sync/test_reconnect.py test_transform.py test_error_feedback.py test_state.py test_redraw.py \
+  test_optax_interop.py test_odd_trees.py test_inner.py)
 
 .PHONY: help demo test newest nightly docs format readme clean
 
@@ -16,18 +16,19 @@ help:  ## this list
 demo: $(VENV)/lab  ## train a small network on scikit-learn's digits, in seconds
 	$(BIN)/laperm train
 
-test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device, everything on eight
+test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device, the rest on eight
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m build --wheel --outdir $(VENV)/dist
 	LAPERM_TEST_DEVICES=1 $(PYTEST) $(COVERAGE) $(CORE)
-	$(PYTEST) $(COVERAGE)term --cov-append
+	$(PYTEST) $(COVERAGE)term --cov-append $(CORE:%=--ignore=%)
 
 newest: $(VENV)/dev  ## the core and lab tests alone, for another Python and JAX: make newest PYTHON=python3.13 VENV=.venv-newest
 	$(PYTEST)
 
-nightly: $(VENV)/dev  ## what takes too long for every run: kills, full disks, mutations, every placement
+nightly: $(VENV)/dev  ## what takes too long for every run: the core on eight devices, kills, full disks, every placement
+	$(PYTEST) $(CORE)
 	$(PYTEST) -m nightly --hypothesis-profile nightly
 
 docs: $(VENV)/docs  ## the site, into site/

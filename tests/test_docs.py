@@ -26,7 +26,7 @@ def nightly_but(paths, *names):
     return [pytest.param(path, marks=() if path.name in names else pytest.mark.nightly, id=path.name) for path in paths]
 
 
-@pytest.mark.parametrize("page", nightly_but(PAGES, "README.md", "quickstart.md"))
+@pytest.mark.parametrize("page", nightly_but(PAGES, "README.md"))
 def test_python_blocks_run_one_after_the_other(page, capsys):
     namespace = {}
     for block in blocks(page, "python"):

@@ -101,6 +101,7 @@ def test_nnx_optimizer(period):
     step(model, optimizer)
 
 
+@pytest.mark.nightly
 def test_nnx_optimizer_in_a_chain():
     model = NnxModel(nnx.Rngs(0))
     initial = arrays(nnx.state(model, nnx.Param))
@@ -116,6 +117,7 @@ def test_nnx_optimizer_in_a_chain():
     assert_permuted(tx.reconnected_params(optimizer.opt_state, nnx.state(model, nnx.Param)), initial)
 
 
+@pytest.mark.nightly
 def test_nnx_split_state_and_pure_dicts():
     """The functional style: the tree may be a State, with Param nodes or without, or a plain dict."""
     _, params, _ = nnx.split(NnxModel(nnx.Rngs(0)), nnx.Param, ...)
@@ -266,6 +268,7 @@ def sharded(leaf, layout):
     return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "layout", some_of([{0: "x", -1: "y"}, {0: "x"}, {1: "x"}, {1: "x", 2: "y"}, {-1: "x", -2: "y"}], {0}), ids=str
 )

@@ -51,6 +51,7 @@ def test_symmetric_uniform_is_the_distribution_it_names():
     assert kernel.std() == pytest.approx(0.3 / 3**0.5, rel=0.01)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "recipe",
     [

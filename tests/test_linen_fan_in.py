@@ -61,6 +61,7 @@ def test_flax_fan_in_is_where_gradients_are(name):
     assert axes == fan_in_by_gradient(module, x, unit, path)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_path_fan_in_says_what_flax_fan_in_cannot_know(name):
     layer, shape, unit, truth = UNKNOWN[name]

@@ -54,6 +54,7 @@ def test_weight_profile_distances_to_standardised_quantiles(chunk, monkeypatch):
     np.testing.assert_allclose(profile.mean, np.sort(vectors, axis=1).mean(axis=0))
 
 
+@pytest.mark.nightly
 def test_weight_profile_of_constant_vectors():
     profile = weight_profile(np.ones((3, 4)))
     assert (profile.similarity, profile.std) == (1, 0)

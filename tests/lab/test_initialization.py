@@ -12,6 +12,7 @@ KEY = jax.random.key(0)
 SHAPE = (200, 300)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("text", "std"),
     [

@@ -95,6 +95,7 @@ def trained(**settings):
     return to_numpy(run.initial.variables.params), to_numpy(final), run.axes
 
 
+@pytest.mark.nightly
 def test_what_is_frozen_stays_and_what_is_freed_is_not_reordered():
     initial, final, axes = trained(freeze=("query", "embedding"), free=("/up/",))
     stays = {path for path in initial if (initial[path] == final[path]).all()}
@@ -150,6 +151,7 @@ def test_the_score_at_the_start_is_that_of_the_order_taken_over(finished, tmp_pa
         replay.replay(tmp_path / "run")
 
 
+@pytest.mark.nightly
 def test_it_writes_on_and_the_seed_decides_what(finished):
     folder, _ = finished
     text = sampling.sample(folder, "EMO", length=40, temperature=0)

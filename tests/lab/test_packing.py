@@ -37,6 +37,7 @@ def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
     assert [path.name for path in out.iterdir()] == ["weights.safetensors"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "settings",
     [

@@ -31,7 +31,7 @@ ARRAYS = [
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 CASES = [  # the others nightly
     pytest.param(
-        *array, dtype, marks=() if dtype in ("float32", "bfloat16") and array in ARRAYS[3:8] else pytest.mark.nightly
+        *array, dtype, marks=() if dtype in ("float32", "bfloat16") and array in ARRAYS[5:8] else pytest.mark.nightly
     )
     for array in ARRAYS
     for dtype in DTYPES

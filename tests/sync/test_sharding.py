@@ -106,7 +106,7 @@ def test_sharded_head_size_is_gathered_on_an_automatic_mesh_only():
     assert {name for name, _ in collectives(compiled_sync(*HEAD_SIZE, AxisType.Auto))} == {"all-gather"}
 
 
-@pytest.fixture(params=["update", "apply_gradients"])
+@pytest.fixture(params=some_of(["update", "apply_gradients"], {0}))
 def step(request):
     """One update in either way."""
 
@@ -178,6 +178,7 @@ def test_reconnect_inside_shard_map():
     np.testing.assert_array_equal(jax.jit(local)(weights, initial), reference.reconnect(weights, initial, (0,)))
 
 
+@pytest.mark.nightly
 def test_state_moves_between_layouts_bit_for_bit():
     """One device, eight, and back, in the middle of a training."""
     tx = laperm(optax.sgd(1.0, momentum=0.5), 2)

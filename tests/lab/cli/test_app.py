@@ -210,11 +210,13 @@ def test_train_prints_accuracy_and_proof(capsys):
     assert "nothing was written: --out runs/NAME keeps a run" in lines
 
 
+@pytest.mark.nightly
 def test_without_a_sync_period_there_is_nothing_to_prove(capsys):
     assert cli.main([*QUICK, "--sync-period", "None"]) == 0
     assert "permutations" not in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_a_diverged_run_exits_with_1_and_names_the_step(capsys):
     assert cli.main([*QUICK, "--inner", "sgd", "--learning-rate", "1e30", "--schedule", "constant"]) == 1
     assert "stopped after update 1: loss or weights are not finite any more" in capsys.readouterr().out

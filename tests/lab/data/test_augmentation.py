@@ -34,6 +34,7 @@ def test_shift_moves_a_dot_at_most_that_far_and_repeats_the_border():
     np.testing.assert_allclose(augment(flat, jax.random.key(1), Augmentation(shift=0.5)), 3.0, rtol=1e-6)
 
 
+@pytest.mark.nightly
 def test_rotation_turns_about_the_centre_by_at_most_that_angle():
     dots = jnp.zeros((200, 41, 41, 1)).at[:, 20, 38].set(1.0)  # 18 to the right of the centre
     turned = np.asarray(augment(dots, jax.random.key(1), Augmentation(rotation=30)))[..., 0]
@@ -46,6 +47,7 @@ def test_rotation_turns_about_the_centre_by_at_most_that_angle():
     assert angles.min() < 0 < angles.max()
 
 
+@pytest.mark.nightly
 def test_zoom_scales_about_the_centre():
     ramp = jnp.broadcast_to(jnp.arange(41.0)[:, None, None] - 20, (100, 41, 41, 1))
     zoomed = np.asarray(augment(ramp, jax.random.key(1), Augmentation(zoom=0.2)))[:, :, 20, 0]

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.nightly
 def test_a_run_is_read_with_its_initial_weights(runs):
     run, _ = runs["laperm"]
     layers = weight_files.read(run)
@@ -25,6 +26,7 @@ def test_a_run_is_read_with_its_initial_weights(runs):
         assert (kernel != layers.initial[path]).any()
 
 
+@pytest.mark.nightly
 def test_packed_and_unpacked_weights_are_the_same_layers(runs, tmp_path):
     run, _ = runs["laperm"]
     expected = weight_files.read(run).weights

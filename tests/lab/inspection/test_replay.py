@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.nightly
 def test_replay_ends_with_the_weights_and_the_score_of_the_run(runs):
     run, summary = runs["laperm"]
     replayed = replay.replay(run, "output/kernel", moments=9)

@@ -58,6 +58,7 @@ def test_each_kernel_takes_the_next_initializer_in_network_order():
     assert sorted(kernels.values()) == list(range(1, 14))
 
 
+@pytest.mark.nightly
 def test_kernels_are_reordered_and_embeddings_and_norms_are_not():
     axes = {path: flax_fan_in(path, leaf) for path, leaf in params(language_model()).items()}
     assert not [path for path in axes if "bias" in path]

@@ -209,6 +209,7 @@ def test_a_run_with_batchnorm_keeps_its_statistics(tmp_path):
     assert summary["exact_vectors"] == summary["total_vectors"] == 64 + 64 + 256 + 256 + 10
 
 
+@pytest.mark.nightly
 def test_without_a_sync_period_it_is_the_inner_optimizer_alone(tmp_path):
     summary = train(with_settings(QUICK, sync_period=None), tmp_path / "r")
     assert (summary["syncs"], summary["total_vectors"], summary["sync_period"]) == (0, 0, None)
@@ -227,6 +228,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_pat
     assert (tmp_path / "r" / "summary.json").exists()
 
 
+@pytest.mark.nightly
 def test_divergence_after_a_good_epoch_keeps_that_epoch(monkeypatch):
     """The learning rate explodes in the second epoch."""
     schedule = lambda *_: lambda count: jax.numpy.where(count < 25, 0.3, 1e30)
@@ -237,6 +239,7 @@ def test_divergence_after_a_good_epoch_keeps_that_epoch(monkeypatch):
     assert summary["test_accuracy"] > 0.2
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("foreground")
 def test_an_interrupt_ends_the_run_in_order(tmp_path, monkeypatch):
     """Ctrl-C in the second epoch: the run stops there, is evaluated, and all its files are written."""
@@ -267,6 +270,7 @@ def test_the_second_interrupt_is_raised():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.nightly
 def test_a_run_in_another_thread_leaves_signals_alone():
     result = {}
     thread = threading.Thread(target=lambda: result.update(train(with_settings(QUICK, epochs=1))))

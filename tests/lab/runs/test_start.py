@@ -56,6 +56,7 @@ def test_resume_with_the_same_start_elsewhere_gives_the_same_bits(stopped, start
     (tmp_path / "moved").rename(starts[0])
 
 
+@pytest.mark.nightly
 def test_config_json_holds_a_fingerprint_and_no_path(stopped, starts):
     content = json.loads((stopped / "config.json").read_text())
     assert str(starts[0]) not in json.dumps(content)

@@ -7,6 +7,7 @@ from laperm_jax.lab.config import ConfigError
 from tests.lab.training.helpers import CONV, small
 
 
+@pytest.mark.nightly
 def test_axes_of_kernels_and_with_permute_biases_of_biases_too():
     assert set(small().axes) == {"dense1/kernel", "output/kernel"}
     with_biases = {f"{layer}/{leaf}" for layer in ("dense1", "output") for leaf in ("kernel", "bias")}
