@@ -1,5 +1,6 @@
 """Settings of every test: one device or eight, cheap compilation, Hypothesis without deadlines, nightly's time."""
 
+import gc
 import json
 import os
 import time
@@ -11,10 +12,13 @@ import hypothesis
 import jax
 import pytest
 
+gc.set_threshold(
+    100_000
+)  # a process of tests keeps many programs: to look through them often costs a tenth of the time
 DEVICES = int(os.environ.get("LAPERM_TEST_DEVICES", "8"))
 jax.config.update("jax_num_cpu_devices", DEVICES)
 
-hypothesis.settings.register_profile("default", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("nightly", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("default")

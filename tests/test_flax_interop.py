@@ -231,6 +231,7 @@ def make_linen_stack():
     return variables["params"], apply
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("make", some_of([make_nnx_stack, make_linen_stack], {0}))
 def test_scanned_layers_train_each_on_its_own_values(make):
     params, apply = make()

@@ -105,6 +105,7 @@ def test_gradients_of_integers():
     assert updates["kernel"].dtype == jax.dtypes.float0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 @pytest.mark.parametrize("gradient_dtype", [jnp.bfloat16, jnp.float32])
 def test_gradients_of_another_dtype(dtype, gradient_dtype):

@@ -73,6 +73,7 @@ def test_temporaries_of_reconnected_params():
     assert temporaries(tx.reconnected_params, jax.eval_shape(tx.init, PARAMS), PARAMS) <= 3
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("method", METHODS)
 def test_the_order_is_what_bounds_the_temporaries(method, monkeypatch):
     """Without it every parameter is sorted at once: what these tests would find if the order got lost."""

@@ -57,6 +57,7 @@ def test_metrics_equal_a_loop_over_single_weights(shape, axes, step, digits, fee
     np.testing.assert_allclose(np.array(metrics), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_a_residual_frees_a_weight_that_one_period_moves_too_little():
     """0 and 0.08 are brought together by a residual, and not by the weights alone."""
     initial = 0.08 * (draw((50, 10), 0) > 0).astype(np.float32)
@@ -87,12 +88,14 @@ def test_a_residual_is_like_the_weights(residual, error, message):
         sync_metrics(initial, initial, sort_vectors(initial, (0,)), (0,), residual)
 
 
+@pytest.mark.nightly
 def test_unchanged_weights_are_all_stuck():
     initial = draw((40, 6), 0)
     moved, distance, free, stuck = sync_metrics(initial, initial, sort_vectors(initial, (0,)), (0,))
     assert (moved, distance, free, stuck) == (0, 0, 0, 1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("step", [1e-4, 1e-3, 1e-2])
 def test_stuck_and_moved_exclude_each_other(step):
     """So their shares are one at most."""
@@ -102,6 +105,7 @@ def test_stuck_and_moved_exclude_each_other(step):
     assert moved > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("period", "stuck"), [(20, 1.0), (1000, 0.0)])
 def test_stuck_finds_a_sync_period_too_short_for_a_shared_value(period, stuck):
     """Adam moves a weight by 1e-3 at most in an update: 20 of them never bring zero and 0.08 together."""

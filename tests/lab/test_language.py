@@ -22,7 +22,7 @@ from tests.codec import decoder
 from tests.lab.training.helpers import small
 from tests.runs import files, stopped_after
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.usefixtures("compiled_once"), pytest.mark.nightly]
 
 CONFIG = with_settings(
     DEFAULTS["language"],

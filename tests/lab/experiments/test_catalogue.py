@@ -52,6 +52,7 @@ def test_every_cell_can_be_made_and_has_settings_of_its_own(experiment, scale):
         assert cell.start is None or cell.start in {other.folder for other in cells}
 
 
+@pytest.mark.nightly
 @every_scale
 @every_experiment
 def test_every_claim_is_judged_or_left_open(tmp_path, experiment, scale):

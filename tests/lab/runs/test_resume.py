@@ -67,6 +67,7 @@ def test_seeds_that_have_no_checkpoint_in_common_begin_again(tmp_path):
     assert len((tmp_path / "0" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.nightly
 def test_a_finished_run_is_left_alone(tmp_path, monkeypatch):
     summary = train(MLP, tmp_path / "r", resume=True)  # there is none yet: it begins
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")}

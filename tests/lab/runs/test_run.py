@@ -172,6 +172,7 @@ def test_pictures_events_and_config(folder):
     assert not {"out", "data_dir"} & config.keys()  # results are shared: no paths of this machine in them
 
 
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_bits(folder):
     _, summary = folder
     assert train(QUICK)["params_sha256"] == summary["params_sha256"]
@@ -287,6 +288,7 @@ def test_it_reports_to_a_console(capsys):
     assert lines[1].startswith("epoch   2  loss ")
 
 
+@pytest.mark.nightly
 def test_no_out_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(with_settings(QUICK, epochs=1))
