@@ -1,17 +1,18 @@
 """The state of LaPerm, and what it keeps of each parameter, found anywhere in an optimiser state."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from laperm_jax._paths import leaves_by_path, names
 from laperm_jax._redraw import is_redrawn
+from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._reconnect import sort_vectors
-from laperm_jax.sync._vectors import Axes, canonical_axes, weight_vectors
+from laperm_jax.sync._vectors import Axes, as_columns, canonical_axes
 
 
 @jax.tree_util.register_static
@@ -153,9 +154,18 @@ def check_axes(state: LaPermState, axes: Mapping[str, Axes], params: optax.Param
         if ours != recorded:
             raise ValueError(_other_rule(path, f"{_along(recorded)}, and the rule of this transform {_along(ours)}"))
     if not state.fan_in_axes.entries:
-        for path, values in leaves_by_path(state.sorted_init).items():
-            if path in axes and not _is_ascending(values, axes[path]):
-                raise ValueError(_other_rule(path, f"vectors that are not along {axes[path]}"))
+        check_ascending(state, axes)
+
+
+def check_ascending(state: LaPermState, axes: Mapping[str, Axes]) -> None:
+    """Refuses a state whose initial values are not sorted along ``axes``, as one restored from that of another rule.
+
+    Raises:
+      ValueError: naming the parameter. Values that are traced pass.
+    """
+    for path, values in leaves_by_path(state.sorted_init).items():
+        if path in axes and not _is_ascending(values, axes[path]):
+            raise ValueError(_other_rule(path, f"vectors that are not along {axes[path]}"))
 
 
 def check_leaf(path: str, leaf: jax.typing.ArrayLike, kept: Kept) -> None:
@@ -200,5 +210,10 @@ def _is_ascending(values: Any, axes: Axes) -> bool:
     """Tells whether every vector is ascending; true where values are traced or on other hosts, and cannot be seen."""
     if isinstance(values, jax.core.Tracer) or not getattr(values, "is_fully_addressable", True):
         return True
-    rows = weight_vectors(np.asarray(jax.device_get(values)), canonical_axes(axes, values.ndim))
-    return not bool((rows[:, 1:] < rows[:, :-1]).any())
+    return bool(jax.device_get(_are_ascending(values, canonical_axes(axes, jnp.ndim(values)))))
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _are_ascending(values: jax.Array, axes: Axes) -> jax.Array:
+    keys = as_columns(order_keys(values), axes)
+    return (keys[1:] >= keys[:-1]).all()

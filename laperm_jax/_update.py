@@ -16,6 +16,7 @@ from laperm_jax._schedules import SyncSchedule, is_sync
 from laperm_jax._state import (
     Kept,
     LaPermState,
+    check_ascending,
     check_axes,
     check_leaf,
     kept_by,
@@ -134,6 +135,7 @@ def reconnected_params(options: Options, opt_state: optax.OptState, params: Para
         )
     for state in states:
         check_axes(state, axes, params)
+        check_ascending(state, axes)
     treated = {path: leaf for path, leaf in leaves_by_path(params).items() if path in kept.paths}
     for path, leaf in treated.items():
         check_leaf(path, leaf, kept)

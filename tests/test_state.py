@@ -56,6 +56,13 @@ def test_a_state_whose_rule_left_a_leaf_alone_is_refused_by_a_rule_that_treats_i
         tx.reconnected_params(laperm(optax.sgd(0.1), 2, fan_in_axes=matrix_fan_in).init(PARAMS), CURRENT)
 
 
+def test_a_state_restored_into_one_of_another_rule_is_refused():
+    """As Orbax restores it: values of the one, structure of the other, which holds the record of the rule."""
+    leaves, structure = jax.tree.flatten(along(1).init(PARAMS)), jax.tree.structure(along(0).init(PARAMS))
+    with pytest.raises(ValueError, match="made by another fan-in rule: for a it has vectors that are not along"):
+        along(0).reconnected_params(jax.tree.unflatten(structure, leaves[0]), CURRENT)
+
+
 WRAPPED_PAIRS = {
     "partition": lambda first, second: optax.partition(
         {"first": first, "second": second}, {"a": "first", "b": "second", "bias": "first"}

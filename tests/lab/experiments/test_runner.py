@@ -106,6 +106,15 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path, training):
     assert len(training.made) == made
 
 
+def test_networks_can_be_run_one_by_one(tmp_path, training):
+    assert run(tmp_path, networks=["conv"])
+    assert {key[0] for key in keys(tmp_path)} == {"conv"}
+    assert run(tmp_path)
+    assert keys(tmp_path) == KEYS
+    with pytest.raises(ConfigError, match="tiny has no network vgg at this scale; it has mlp, conv"):
+        run(tmp_path, networks=["vgg"])
+
+
 def test_out_keeps_the_folders_of_runs(tmp_path, training):
     assert run(tmp_path, keep_runs=True)
     assert len(list(tmp_path.glob(f"smoke.runs/*/*/seed-*/{WEIGHTS}"))) == len(KEYS)

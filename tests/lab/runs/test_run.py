@@ -308,3 +308,14 @@ def test_error_feedback_lets_two_values_learn(tmp_path):
 def test_error_feedback_needs_a_sync_period():
     with pytest.raises(ConfigError, match="--error-feedback needs a --sync-period"):
         train(with_settings(QUICK, sync_period=None, error_feedback=True))
+
+
+def test_residual_noise_begins_the_residual_and_needs_error_feedback():
+    config = with_settings(QUICK, error_feedback=True, residual_noise=0.5, init="levels:2", epochs=None, steps=1)
+    run = small(resolve(config))
+    state = run.init_state()
+    kernels = leaves_by_path(state.params)
+    for path, residual in leaves_by_path(state.opt_state.residual).items():
+        assert abs(np.std(residual) / np.std(kernels[path]) - 0.5) < 0.1
+    with pytest.raises(ConfigError, match="--residual-noise needs --error-feedback"):
+        train(with_settings(QUICK, residual_noise=0.5))
