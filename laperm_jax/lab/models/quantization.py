@@ -59,13 +59,13 @@ def _nearest(kernel: jax.Array, levels: jax.Array) -> jax.Array:
 
 def _evenly_spaced(kernel: jax.Array, count: int) -> jax.Array:
     unit = jnp.linspace(-1, 1, count, dtype=kernel.dtype)
-    unit /= unit.std()
+    about_the_largest = kernel.std() * (2 * jnp.log(count)) ** 0.5  # of the best levels for normal weights
 
     def refit(_: int, scale: jax.Array) -> jax.Array:
         chosen = unit[_nearest(kernel, scale * unit)]
         return (kernel * chosen).sum() / (chosen * chosen).sum().clip(1e-12)
 
-    return lax.fori_loop(0, _ROUNDS, refit, kernel.std()) * unit
+    return lax.fori_loop(0, _ROUNDS, refit, about_the_largest) * unit
 
 
 def _k_means(kernel: jax.Array, count: int) -> jax.Array:
