@@ -32,12 +32,17 @@ class Headline(NamedTuple):
     experiment: str
     network: str
     laperm: Mapping[str, Any] = {"method": Method.LAPERM}  # what Results.select takes
-    adam: Mapping[str, Any] = {"method": Method.INNER}
+    adam: Mapping[str, Any] = {"method": Method.INNER, "quantize": None}
 
 
 HEADLINES = (
+    Headline(
+        "MNIST, mlp 256-256, every weight one of two values, error feedback",
+        "bits",
+        "mlp",
+        {"init": "levels:2", "error_feedback": True},
+    ),
     Headline("MNIST, mlp 256-256, 10 epochs", "dense", "mlp"),
-    Headline("MNIST, Conv7, 1 epoch", "dense", "conv7, 1 epoch"),
     Headline("CIFAR-10, Conv2, 500 steps", "dense", "conv2, 500 steps"),
     Headline("CIFAR-10, vision transformer, 700 steps", "vision-transformer", "CIFAR-10, 700 steps"),
     Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
