@@ -85,7 +85,7 @@ BITS = Experiment(
         *(
             Claim(
                 f"{name}: three values are as good as all",
-                "with error feedback at most 0.5 points below LaPerm with all values, at the period best on validation images",
+                "with error feedback at most 0.5 points below LaPerm with all values, at its best on validation images",
                 judge_gap(
                     {"init": "levels:3", **_FEEDBACK}, {"label": _of(None, "LaPerm")}, at_least(-0.005), network=network
                 ),
