@@ -26,7 +26,7 @@ _STOP_SECONDS = 10  # from asking a process to end to killing it
 
 
 def initialize() -> None:
-    """Joins the processes that :func:`main` or a cluster's launcher has started; a single process goes on alone.
+    """Joins the processes that :func:`main` or a cluster's launcher has started; a single process continues alone.
 
     Call it before anything else of JAX.
 

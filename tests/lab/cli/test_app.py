@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_a_readable_run(tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert summary["exact_vectors"] == summary["total_vectors"] == 522
-    assert f"the same command with --resume goes on in {out}" in stdout
+    assert f"the same command with --resume resumes the run in {out}" in stdout
 
 
 @pytest.mark.nightly

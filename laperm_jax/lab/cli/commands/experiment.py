@@ -20,7 +20,7 @@ class Experiments:
     """List the experiments, run one, or write a report of all results.
 
     A run at --scale smoke takes seconds, at cpu less than an hour on two cores, at full as long as the paper's. It can
-    be stopped: the same command goes on.
+    be stopped: the same command resumes it.
     """
 
     action: Positional[Literal["list", "run", "report"]]

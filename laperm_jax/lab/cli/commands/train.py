@@ -25,7 +25,7 @@ class Train:
     """Train a network by reordering its random initial weights.
 
     The defaults take half a minute on two CPU cores, most of it to compile; Conv7 of the paper takes hours there.
-    Ctrl-C ends a run in order, and --resume goes on with it.
+    Ctrl-C stops a run after the current step, and --resume resumes it.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULTS["classification"]
@@ -70,7 +70,7 @@ def run(command: Train, console: Output) -> int:
             console.print(f"{where}: loss or weights are not finite any more; try a smaller --learning-rate")
             return DIVERGED
         case "interrupted":
-            hint = f"; the same command with --resume goes on in {command.out}" if command.out else ""
+            hint = f"; the same command with --resume resumes the run in {command.out}" if command.out else ""
             console.print(f"interrupted after update {summary['steps']}{hint}", soft_wrap=True)
             return INTERRUPTED
         case _:
