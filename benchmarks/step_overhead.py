@@ -1,4 +1,4 @@
-"""What LaPerm adds to a training step that is no sync, over the same step with the inner optimiser alone.
+"""What LaPerm adds to a non-sync training step, over the same step with the inner optimiser alone.
 
     python benchmarks/step_overhead.py
 

@@ -97,7 +97,7 @@ def tables(rows: list[Row]) -> list[Table]:
     titles = {"keys_sort": "keys", "tensorflow": "TF", "naive_jax": "naive"}
     for name in ("model", "weights", *timed):
         sync.add_column(titles.get(name, name), justify="left" if name == "model" else "right", no_wrap=True)
-    update = Table(title="an update that is no sync, over Adam's", box=box.SIMPLE)
+    update = Table(title="a non-sync update, over Adam's", box=box.SIMPLE)
     for name in ("model", "update", "apply_gradients", "compile update"):
         update.add_column(name, justify="left" if name == "model" else "right")
     training = Table(title="share of training time in syncs", box=box.SIMPLE)
@@ -165,7 +165,7 @@ def measure(name: TreeName, repeats: int, with_peers: bool) -> Row:
 
 
 def measure_training_step(name: TreeName, repeats: int) -> float:
-    """Milliseconds of one step of the paper's training of a network that is no sync, on random images."""
+    """Milliseconds of one non-sync step of the paper's training of a network, on random images."""
     config = paper_preset(name)
     config = with_settings(config, sync_period=_NEVER, validation_size=2 * config.data.batch_size)
     images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.data.batch_size, *_image(name)), np.uint8)
@@ -255,7 +255,7 @@ def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[opta
 
 
 def measure_update(tree: optax.Params, repeats: int) -> Row:
-    """What an update that is no sync costs over Adam's own, with donated buffers, and the seconds to compile it."""
+    """What a non-sync update costs over Adam's own, with donated buffers, and the seconds to compile it."""
     params = _draw(tree, 0)
     adam = optax.adam(1e-3)
     tx = laperm(adam, _NEVER, fan_in_axes=flax_fan_in)
