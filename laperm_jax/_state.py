@@ -1,6 +1,5 @@
 """The state of LaPerm, and what it keeps of each parameter, found anywhere in an optimiser state."""
 
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +9,8 @@ import optax
 
 from laperm_jax._paths import leaves_by_path, names
 from laperm_jax._redraw import is_redrawn
-from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._reconnect import sort_vectors
-from laperm_jax.sync._vectors import Axes, as_columns, canonical_axes
+from laperm_jax.sync._vectors import Axes
 
 
 @jax.tree_util.register_static
@@ -210,10 +208,4 @@ def _is_ascending(values: Any, axes: Axes) -> bool:
     """Tells whether every vector is ascending; true where values are traced or on other hosts, and cannot be seen."""
     if isinstance(values, jax.core.Tracer) or not getattr(values, "is_fully_addressable", True):
         return True
-    return bool(jax.device_get(_are_ascending(values, canonical_axes(axes, jnp.ndim(values)))))
-
-
-@functools.partial(jax.jit, static_argnames="axes")
-def _are_ascending(values: jax.Array, axes: Axes) -> jax.Array:
-    keys = as_columns(order_keys(values), axes)
-    return (keys[1:] >= keys[:-1]).all()
+    return bool(jax.device_get((sort_vectors(values, axes) == values).all()))  # wherever the values are
