@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
-COVERAGE = --cov --cov-report=
 CORE = $(addprefix tests/,sync/test_reconnect.py test_transform.py test_error_feedback.py test_state.py test_redraw.py \
   test_optax_interop.py test_odd_trees.py test_inner.py)
 
@@ -21,11 +20,11 @@ test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device,
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m build --wheel --outdir $(VENV)/dist
-	LAPERM_TEST_DEVICES=1 $(PYTEST) $(COVERAGE) $(CORE)
-	$(PYTEST) $(COVERAGE)term --cov-append $(CORE:%=--ignore=%)
+	LAPERM_TEST_DEVICES=1 $(PYTEST) $(CORE)
+	$(PYTEST) $(CORE:%=--ignore=%)
 
-newest: $(VENV)/dev  ## the core and lab tests alone, for another Python and JAX: make newest PYTHON=python3.13 VENV=.venv-newest
-	$(PYTEST)
+newest: $(VENV)/dev  ## the tests on eight devices, with their coverage: make newest PYTHON=python3.13 VENV=.venv-newest
+	$(PYTEST) --cov --cov-report=term
 
 nightly: $(VENV)/dev  ## what takes too long for every run: the core on eight devices, kills, full disks, every placement
 	$(PYTEST) $(CORE)

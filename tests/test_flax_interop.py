@@ -130,6 +130,7 @@ def test_nnx_split_state_and_pure_dicts():
         chex.assert_trees_all_equal(arrays(tx.update(tree, nnx.as_pure(tx.init(params)), tree)[0]), expected)
 
 
+@pytest.mark.nightly
 def test_linen_train_state():
     model = LinenModel()
     variables = model.init(jax.random.key(0), IMAGES, train=True)

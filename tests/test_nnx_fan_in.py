@@ -203,6 +203,7 @@ def test_nnx_fan_in_of_nested_and_shared_modules():
     assert nnx_fan_in(abstract(Block)) == BLOCK
 
 
+@pytest.mark.nightly
 def test_nnx_fan_in_has_the_paths_of_an_nnx_optimizer():
     layers = [nnx.LinearGeneral(3, (2, 4), rngs=nnx.Rngs(0)), nnx.Einsum("nab,cab->nca", (5, 2, 4), rngs=nnx.Rngs(1))]
     model = nnx.Sequential(*layers)

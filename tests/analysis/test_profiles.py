@@ -28,6 +28,7 @@ def test_profile_similarity_equals_its_definition(number, fan_in, seed, dtype):
     assert weight_profile(vectors).similarity == pytest.approx(profile_similarity(vectors), abs=1e-9)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("number", "fan_in"), [(2, 9), (5, 9), (64, 9), (500, 9), (500, 100)])
 def test_expected_similarity_of_normal_vectors(number, fan_in):
     rng = np.random.default_rng(1)

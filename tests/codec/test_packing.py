@@ -61,6 +61,7 @@ def test_pack_is_near_the_entropy(recipe):
     assert len(file) <= codec.permutation_bytes(file)["kernel"] + 400
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("number", "largest"), [(2, 36_000), pytest.param(3, 56_000, marks=pytest.mark.nightly)])
 def test_pack_of_an_mlp_with_few_levels(number, largest):
     """The network of the experiment on bits: 784-256-256-10, with float32 biases."""

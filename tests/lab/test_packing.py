@@ -26,6 +26,7 @@ def run(tmp_path_factory):
     return out
 
 
+@pytest.mark.nightly
 def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
     file, out = tmp_path / "net.laperm", tmp_path / "new" / "out"
     assert cli.main(["pack", str(run), str(file)]) == 0

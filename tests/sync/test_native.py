@@ -105,6 +105,7 @@ def test_native_has_the_bits_of_the_reference(dtype, kind):
         check(*LAYOUTS[layout](length), DTYPES[dtype], kind, rng)
 
 
+@pytest.mark.nightly
 @needs_library
 @pytest.mark.parametrize(("length", "layout"), [(65_536, "middle"), (65_537, "middle"), (100_000, "whole")])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -15,7 +15,7 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 
 @pytest.mark.parametrize(
     ("size", "stride", "padding"),
-    some_of(itertools.product([3, 1, 4, 5], [1, 2], ["SAME", "VALID", ((2, 0), (1, 3))]), {0, 5}),
+    some_of(itertools.product([3, 1, 4, 5], [1, 2], ["SAME", "VALID", ((2, 0), (1, 3))]), {5}),
 )
 def test_same_as_xla_with_gradients(size, stride, padding):
     images = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))

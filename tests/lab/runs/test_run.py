@@ -218,6 +218,7 @@ def test_without_a_sync_period_it_is_the_inner_optimizer_alone(tmp_path):
     assert not (tmp_path / "r" / "profiles.png").exists()
 
 
+@pytest.mark.nightly
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
     config = with_settings(QUICK, inner="sgd", learning_rate=1e30, schedule="constant")
     summary = train(config, tmp_path / "r")

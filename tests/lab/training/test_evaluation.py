@@ -43,6 +43,7 @@ def test_reestimate_averages_the_statistics_of_batches(conv):
     np.testing.assert_allclose(stats["norm1"]["var"], activations.var(axis=(1, 2, 3)).mean(axis=0), rtol=1e-3)
 
 
+@pytest.mark.nightly
 def test_snapshot_scores_both_weights_and_copies_them(mlp):
     state, _ = mlp.updates(mlp.init_state(), 0, 7)
     evaluator, task = mlp.training.evaluator, mlp.training.task
