@@ -19,7 +19,7 @@ DEVICES = int(os.environ.get("LAPERM_TEST_DEVICES", "8"))
 jax.config.update("jax_num_cpu_devices", DEVICES)
 
 hypothesis.settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("nightly", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=30, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("default")
 
