@@ -196,6 +196,8 @@ def _checked(options: Options, state: LaPermState, params: optax.Params, axes: M
             "params: was the state made by init with these parameters?"
         )
     check_axes(state, axes, params)
+    if not state.fan_in_axes.entries:  # no record of the rule: its values are looked at instead
+        check_ascending(state, axes)
     if kept.residual.keys() != (axes.keys() if options.error_feedback else set()):
         raise ValueError(
             f"error_feedback is {options.error_feedback}, and the state holds the residual of "

@@ -63,6 +63,14 @@ def test_a_state_restored_into_one_of_another_rule_is_refused():
         along(0).reconnected_params(jax.tree.unflatten(structure, leaves[0]), CURRENT)
 
 
+def test_initial_values_that_hold_nan_are_not_taken_for_those_of_another_rule():
+    """``init`` refuses them where it sees them; under jit it does not."""
+    params = {"a": SQUARE.at[1, 2].set(jnp.nan)}
+    tx = along(0, names="a")
+    exact = tx.reconnected_params(jax.jit(tx.init)(params), params)
+    np.testing.assert_array_equal(exact["a"], params["a"])
+
+
 WRAPPED_PAIRS = {
     "partition": lambda first, second: optax.partition(
         {"first": first, "second": second}, {"a": "first", "b": "second", "bias": "first"}
