@@ -3,8 +3,8 @@
 python benchmarks/bits.py
 """
 
+import contextlib
 import math
-import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,28 +12,20 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS
 from laperm_jax.lab.experiments.core import MissingRunsError
-from laperm_jax.lab.experiments.results import Results, Row
+from laperm_jax.lab.experiments.results import Results
 from laperm_jax.lab.experiments.statistics import estimate
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "images" / "bits.png"
 NETWORK = "mlp"
 VALUES = (2, 3, 4, 8, 16)
-METHODS = {  # what selects a method, with N values; of several settings the best on validation images
-    "LaPerm, error feedback": ({"init": "levels:N", "error_feedback": True}, "#1b6ca8", "o-"),
-    "quantisation-aware Adam": ({"quantize": "nearest:N", "start": None}, "#b8860b", "s-"),
-    "Adam, then k-means": ({"quantize": "kmeans:N"}, "#7a7a7a", "^--"),
-    "Adam, then rounding": ({"quantize": "nearest:N", "start": "Adam"}, "#a5a5a5", "v--"),
-    "LaPerm": ({"init": "levels:N", "error_feedback": False}, "#7fb3d5", "o:"),
+METHODS = {  # what selects a method with n values, of several settings the best on validation images; colour, style
+    "LaPerm, error feedback": (lambda n: {"init": f"levels:{n}", "error_feedback": True}, "#1b6ca8", "o-"),
+    "quantisation-aware Adam": (lambda n: {"quantize": f"nearest:{n}", "start": None}, "#b8860b", "s-"),
+    "Adam, then k-means": (lambda n: {"quantize": f"kmeans:{n}"}, "#7a7a7a", "^--"),
+    "Adam, then rounding": (lambda n: {"quantize": f"nearest:{n}", "start": "Adam"}, "#a5a5a5", "v--"),
+    "LaPerm": (lambda n: {"init": f"levels:{n}", "error_feedback": False}, "#7fb3d5", "o:"),
 }
-
-
-def best(results: Results, where: dict[str, object], values: int) -> Row | None:
-    fill = lambda value: re.sub("N", str(values), value) if isinstance(value, str) and ":" in value else value
-    try:
-        return results.best(NETWORK, **{name: fill(value) for name, value in where.items()})
-    except MissingRunsError:
-        return None
 
 
 def main() -> None:
@@ -41,7 +33,10 @@ def main() -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     panel = figure.subplots()
     for name, (where, color, style) in METHODS.items():
-        rows = {values: row for values in VALUES if (row := best(results, where, values))}
+        rows = {}
+        for values in VALUES:
+            with contextlib.suppress(MissingRunsError):
+                rows[values] = results.best(NETWORK, **where(values))
         errors = [estimate(1 - row.values()) for row in rows.values()]
         places = [math.log2(values) for values in rows]
         means = [100 * error.mean for error in errors]

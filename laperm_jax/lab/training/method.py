@@ -108,9 +108,9 @@ def make_method(config: TrainConfig, network: Network, examples: int) -> Method:
 
 
 def _noise(key: jax.Array, residual: optax.Params, params: optax.Params, scale: float) -> optax.Params:
+    weights = leaves_by_path(params)
     noise = optax.tree.random_like(key, residual)
-    stds = {path: scale * leaf.std() for path, leaf in leaves_by_path(params).items()}
-    return map_by_path(lambda path, leaf: stds[path] * leaf, noise)
+    return map_by_path(lambda path, leaf: scale * weights[path].std() * leaf, noise)
 
 
 def _check_sizes(config: TrainConfig, examples: int) -> None:
