@@ -138,7 +138,7 @@ def _experiment(section: Section) -> str:
         variants = list(dict.fromkeys(row[1] for row in rows))
         of = {(row[0], row[1]): row[3] for row in rows}
         titles = [titles[3], *variants]
-        rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks]
+        rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks_with_runs]
     runs = [run.summary for row in results.rows for run in row.runs]
     device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
     command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"

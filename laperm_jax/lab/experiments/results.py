@@ -106,6 +106,11 @@ class Results:
 
     @property
     def networks(self) -> list[str]:
+        """Names of the networks of the experiment: a claim about all of them needs runs of all."""
+        return list(self.experiment.networks[self.scale])
+
+    @property
+    def networks_with_runs(self) -> list[str]:
         """Names of the networks that have runs."""
         return list(dict.fromkeys(row.network for row in self.rows))
 

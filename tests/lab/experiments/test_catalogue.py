@@ -86,7 +86,6 @@ def test_committed_results_are_of_the_catalogue():
         seeds = 1 + max(seed for _, _, seed in found)
         cells = Grid(EXPERIMENTS[table.parent.name], table.stem, seeds, table.parent).cells  # checks settings
         assert found <= {cell.key for cell in cells}
-        assert {key[:2] for key in found} == {cell.key[:2] for cell in cells}
 
 
 def test_the_catalogue_imports_neither_flax_nor_orbax():
