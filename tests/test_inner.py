@@ -70,6 +70,7 @@ def test_value_and_grad_from_state_after_apply_gradients():
     check_values_from_state(LINE_SEARCHES["backtracking"], LaPerm.apply_gradients)
 
 
+@pytest.mark.nightly
 def test_values_cached_between_syncs_are_kept():
     tx = laperm(BACKTRACKING, 3)
     opt_state = tx.init(PARAMS)

@@ -82,6 +82,7 @@ def test_flax_fan_in_of_attention():
     assert axes == {"out/kernel": fan_in_by_gradient(out, inputs(5, 2, 4), last, "kernel")}
 
 
+@pytest.mark.nightly
 def test_flax_fan_in_of_stacked_layers():
     stack = nn.vmap(nn.Conv, variable_axes={"params": 0}, split_rngs={"params": True}, axis_size=7, in_axes=None)
     module, x = stack(4, (3, 2)), inputs(5, 6, 6, 2)

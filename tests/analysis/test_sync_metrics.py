@@ -132,6 +132,7 @@ def test_metrics_sort_only_in_the_sync():
     assert count(lambda p, c, s: sync_metrics(p, c, s, (0,))) == count(lambda p, c, s: reconnect(c, s, (0,)))
 
 
+@pytest.mark.nightly
 def test_metrics_of_nonfinite_vectors_are_nan():
     initial = draw((8, 1), 0)
     assert np.isnan(np.array(sync_metrics(initial, initial * np.nan, sort_vectors(initial, (0,)), (0,)))).all()

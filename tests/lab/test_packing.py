@@ -16,7 +16,7 @@ from tests.cases import some_of
 from tests.lab.training.helpers import small
 from tests.runs import MLP
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.usefixtures("compiled_once"), pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,6 @@ def run(tmp_path_factory):
     return out
 
 
-@pytest.mark.nightly
 def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
     file, out = tmp_path / "net.laperm", tmp_path / "new" / "out"
     assert cli.main(["pack", str(run), str(file)]) == 0
@@ -38,7 +37,6 @@ def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
     assert [path.name for path in out.iterdir()] == ["weights.safetensors"]
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     "settings",
     [

@@ -29,12 +29,10 @@ ARRAYS = [
     ((6, 5), ()),
 ]
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
-CASES = [  # the others nightly
-    pytest.param(
-        *array, dtype, marks=() if dtype in ("float32", "bfloat16") and array in ARRAYS[5:8] else pytest.mark.nightly
-    )
-    for array in ARRAYS
-    for dtype in DTYPES
+ALWAYS = [(*ARRAYS[5], "bfloat16"), (*ARRAYS[6], "float32")]  # the others nightly
+CASES = [
+    pytest.param(*case, marks=() if case in ALWAYS else pytest.mark.nightly)
+    for case in ((*array, dtype) for array in ARRAYS for dtype in DTYPES)
 ]
 KINDS = ["no ties", "ties", "shared value", "non-finite"]
 

@@ -86,6 +86,7 @@ def test_no_results(tmp_path):
         report.write(tmp_path / "report.html", tmp_path)
 
 
+@pytest.mark.nightly
 def test_a_page_that_cannot_be_written(tmp_path, page):
     with pytest.raises(ConfigError, match="cannot be written: Is a directory"):
         report.write(tmp_path, page.parent)

@@ -31,6 +31,7 @@ def test_replay_ends_with_the_weights_and_the_score_of_the_run(runs):
     assert replayed.units == 10
 
 
+@pytest.mark.nightly
 def test_first_layers_have_the_shape_of_an_image(runs):
     replayed = replay.replay(runs["adam"][0], moments=3)
     assert (replayed.layer, replayed.shape, replayed.units) == ("dense1/kernel", (8, 8, 1), 16)

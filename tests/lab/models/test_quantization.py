@@ -36,6 +36,7 @@ def test_the_gradient_passes_straight_through():
     np.testing.assert_array_equal(jax.grad(loss)(KERNEL), KERNEL)
 
 
+@pytest.mark.nightly
 def test_a_network_computes_with_quantised_kernels_and_biases_as_they_are():
     images = jax.random.uniform(jax.random.key(1), (4, 8, 8, 1))
     plain, quantized = (
