@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from abstract import abstract_state
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from record import write
@@ -66,22 +67,9 @@ def place(mesh: Any, shapes: dict[str, tuple[int, ...]], layout: str, layers: in
 
 def compile_update(tx: Any, params: Any) -> tuple[Any, Any]:
     """The compiled step, in place, and the function that makes its state: each leaf laid out as its parameter."""
-    (mesh,) = {leaf.sharding.mesh for leaf in jax.tree.leaves(params)}
-    untreated = lambda leaf: isinstance(leaf, optax.MaskedNode)
-    abstract = jax.eval_shape(tx.init, params)
-    shardings = optax.tree.map_params(
-        tx,
-        lambda leaf, param: leaf if untreated(leaf) else param.sharding,
-        abstract,
-        params,
-        transform_non_params=lambda _: NamedSharding(mesh, PartitionSpec()),
-        is_leaf=untreated,
-    )
-    state = jax.tree.map(
-        lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to), abstract, shardings
-    )
+    state = abstract_state(tx, params)
     step = jax.jit(tx.apply_gradients, donate_argnums=(0, 1, 2))
-    init = jax.jit(tx.init, out_shardings=shardings)
+    init = jax.jit(tx.init, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state))
     return step.lower(params, state, params).compile(), init
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import leaves_by_path
-from laperm_jax.lab.benchmark import bench, peers
+from laperm_jax.lab.benchmark import bench, measuring, peers, trees
 from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.config.commands import BenchConfig
 from laperm_jax.rules._fan_in import vector_axes
@@ -21,7 +21,7 @@ EXPECTED_WEIGHTS = {"f1": 7_840, "conv13": 14_977_728, "gpt2": 12 * 12 * 768**2,
 
 @pytest.mark.parametrize("name", EXPECTED_WEIGHTS)
 def test_the_treated_weights_of_a_tree(name):
-    tree = bench.parameter_tree(name)
+    tree = trees.parameter_tree(name)
     treated = vector_axes(flax_fan_in, tree)
     assert sum(leaf.size for path, leaf in leaves_by_path(tree).items() if path in treated) == EXPECTED_WEIGHTS[name]
 
@@ -74,7 +74,8 @@ def test_wrong_settings(wrong, message):
 @pytest.mark.nightly
 def test_where_memory_is_short_less_is_measured(monkeypatch):
     config = BenchConfig(models=(), largest=10**6, repeats=1)
-    monkeypatch.setattr(bench, "memory_bytes", lambda: 9 * 4 * 10**5)
+    for module in (bench, measuring):
+        monkeypatch.setattr(module, "memory_bytes", lambda: 9 * 4 * 10**5)
     console = Console(width=80, record=True)
     _, (row,) = bench.run(config, console)
     assert row["sync_ms"] > 0
@@ -83,7 +84,7 @@ def test_where_memory_is_short_less_is_measured(monkeypatch):
 
 
 def test_two_draws_differ():
-    tree = bench.parameter_tree("f1")
-    first, second = (bench._draw(tree, seed) for seed in (0, 1))
+    tree = trees.parameter_tree("f1")
+    first, second = (measuring._draw(tree, seed) for seed in (0, 1))
     assert jax.tree.structure(first) == jax.tree.structure(tree)
     assert not np.array_equal(first["output"]["kernel"], second["output"]["kernel"])

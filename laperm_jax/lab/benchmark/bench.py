@@ -1,49 +1,34 @@
-"""What a sync costs: latency, against a copy and against the same work in other libraries; memory and compilation."""
+"""``laperm bench``: what a sync costs, against a copy and against the same work in other libraries."""
 
-import gc
 import json
-import os
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import nnx
-from jax import lax
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from laperm_jax import flax_fan_in, laperm
+from laperm_jax import sync
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.lab.benchmark import peers
-from laperm_jax.lab.benchmark.timing import in_turns
-from laperm_jax.lab.config import PAPER, paper_preset, with_settings
-from laperm_jax.lab.config.commands import BenchConfig, TreeName, check_bench
-from laperm_jax.lab.data import datasets
-from laperm_jax.lab.models import classifiers
-from laperm_jax.lab.models.classifiers import Shape
+from laperm_jax.lab.benchmark.measuring import (
+    COPIES,
+    COPIES_IN_FULL,
+    PERIODS,
+    Row,
+    measure,
+    measure_sync,
+    memory_bytes,
+)
+from laperm_jax.lab.benchmark.timing import PATIENCE
+from laperm_jax.lab.benchmark.trees import parameter_tree
+from laperm_jax.lab.config.commands import BenchConfig, check_bench
 from laperm_jax.lab.runs import plots
 from laperm_jax.lab.runs.summary import environment
-from laperm_jax.lab.training.build import build_training
-from laperm_jax.lab.training.seeds import draw_initial
-from laperm_jax.lab.training.step import make_run, make_shuffle
-from laperm_jax.rules._fan_in import vector_axes
-from laperm_jax.sync._keys import order_keys
-from laperm_jax.sync._vectors import Axes, weight_vectors
 
-Row = dict[str, Any]
-
-PERIODS = (20, 100, 1000)
-_NEVER = 2**31 - 1
 _ROW_LENGTH = 1024  # of the scaling series
-_COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
-_COPIES_IN_FULL = 10  # and one of everything
-_IMAGES: dict[str, Shape] = {"f1": (28, 28, 1), "conv7": (28, 28, 1)}
+# For the estimate of the duration: nanoseconds a weight of all of ours, and with the peers; seconds to compile a model.
+_OURS, _PEERS, _COMPILING = 100, 500, 20
 
 
 def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
@@ -56,25 +41,40 @@ def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
       ConfigError: for settings that cannot be run.
     """
     check_bench(config)
+    console.print(plan(config))
     rows: list[Row] = []
     series: list[Row] = []
     for name in config.models:
         with console.status(f"measuring {name}"):
-            rows.append({"model": name, **measure(name, config.repeats, config.peers)})
+            measured = measure(name, config.repeats, config.peers, config.dtype)
+        rows.append({"model": name, "dtype": config.dtype, **measured})
         console.print(f"{name}: a sync takes {rows[-1]['sync_ms']:.4g} ms")
         write(config, rows, series)
     size = 10**5
     while size <= config.largest:
-        if (needed := _COPIES * 4 * size) > memory_bytes():
+        if (needed := COPIES * jnp.dtype(config.dtype).itemsize * size) > memory_bytes():
             console.print(f"{size:,} weights need {needed / 2**30:.0f} GiB and are left out")
             break
         with console.status(f"measuring {size:,} weights"):
-            tree = {"kernel": jax.ShapeDtypeStruct((_ROW_LENGTH, round(size / _ROW_LENGTH)), jnp.float32)}
+            tree = {"kernel": jax.ShapeDtypeStruct((_ROW_LENGTH, round(size / _ROW_LENGTH)), config.dtype)}
             series.append(measure_sync(tree, config.repeats, with_peers=False))
         console.print(f"{series[-1]['weights']:,} weights: a sync takes {series[-1]['sync_ms']:.4g} ms")
         write(config, rows, series)
         size *= 10
     return rows, series
+
+
+def plan(config: BenchConfig) -> str:
+    """Says about how long a benchmark takes, and how much memory, before it starts."""
+    sizes = [sum(leaf.size for leaf in leaves_by_path(parameter_tree(name)).values()) for name in config.models]
+    itemsize = jnp.dtype(config.dtype).itemsize
+    series = [size for power in range(5, 12) if (size := 10**power) <= config.largest]
+    series = [size for size in series if COPIES * itemsize * size <= memory_bytes()]
+    each = lambda size, cost: min(config.repeats * size * cost / 1e9, 8 * PATIENCE)
+    seconds = sum(_COMPILING + each(size, _OURS + config.peers * _PEERS) for size in sizes)
+    seconds += sum(each(size, _OURS) for size in series)
+    needed = min(COPIES_IN_FULL * itemsize * max([*sizes, *series], default=0), memory_bytes())
+    return f"about {max(seconds / 60, 1):.0f} min on two CPU cores, and {needed / 1e9:.1f} GB of memory"
 
 
 def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
@@ -83,7 +83,7 @@ def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
         return
     config.out.mkdir(parents=True, exist_ok=True)
     context = environment()
-    content = {"repeats": config.repeats, **context, "models": rows, "scaling": series}
+    content = {"repeats": config.repeats, "dtype": config.dtype, **context, "models": rows, "scaling": series}
     (config.out / "bench.json").write_text(json.dumps(content, indent=2) + "\n")
     if series:
         plots.latency(config.out / "bench.png", rows, series, f"one sync on {context['device']}")
@@ -92,25 +92,33 @@ def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
 def tables(rows: list[Row]) -> list[Table]:
     """What is worth reading at a glance, for a terminal of 80 columns; the JSON holds the rest."""
     peer_names = [name for name in peers.PEERS if f"{name}_ms" in rows[0]]
-    timed = ("sync", "redraw", "copy", "keys_sort", *peer_names)
-    sync = Table(title="one sync, milliseconds", caption=_missing(rows[0], peer_names), box=box.SIMPLE)
+    same_work = ("sync", *peer_names)
+    caption = "median [least, most] of calls from Python, in turns"
+    caption += "; * the fastest of those that do the same work" if peer_names else ""
+    one_sync = Table(title=f"one sync ({sync.implementation(rows[0]['dtype'])}), milliseconds", box=box.SIMPLE)
+    one_sync.caption = "\n".join([caption, *_missing(rows[0], peer_names)])
     titles = {"keys_sort": "keys", "tensorflow": "TF", "naive_jax": "naive"}
-    for name in ("model", "weights", *timed):
-        sync.add_column(titles.get(name, name), justify="left" if name == "model" else "right", no_wrap=True)
+    for name in ("model", "sync", "copy", "keys_sort", *peer_names):
+        one_sync.add_column(titles.get(name, name), justify="left" if name == "model" else "right", no_wrap=True)
     update = Table(title="a non-sync update, over Adam's", box=box.SIMPLE)
+    update.caption = "medians of ratios within a turn, of calls from Python with donated buffers"
     for name in ("model", "update", "apply_gradients", "compile update"):
         update.add_column(name, justify="left" if name == "model" else "right")
     training = Table(title="share of training time in syncs", box=box.SIMPLE)
+    training.caption = "a step: of a loop on the device"
     for name in ("model", "a step, ms", *(f"k = {period:,}" for period in PERIODS)):
         training.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
-        times = [row[f"{name}_ms"] for name in timed]
-        sync.add_row(row["model"], f"{row['weights']:,}", *map(milliseconds, times))
+        fastest = min(row[f"{name}_ms"] for name in same_work if row[f"{name}_ms"] is not None)
+        mark = lambda time, fastest=fastest: milliseconds(time) + "*" * (bool(peer_names) and time == fastest)
+        low, high = map(milliseconds, row["spread_ms"]["sync"])
+        others = (mark(row[f"{name}_ms"]) for name in ("copy", "keys_sort", *peer_names))
+        one_sync.add_row(row["model"], f"{mark(row['sync_ms'])} [{low}, {high}]", *others)
         shares = (f"{row[f'{name}_over_adam']:+.1%}" for name in ("update", "apply_gradients"))
         update.add_row(row["model"], *shares, f"{row['update_compile_seconds']:.1f} s")
         shares = ("-" if share is None else f"{share:.2%}" for share in row["share_of_training"].values())
         training.add_row(row["model"], milliseconds(row["train_step_ms"]), *shares)
-    return [sync, update, training]
+    return [one_sync, update, training]
 
 
 def milliseconds(time: float | None, missing: str = "-") -> str:
@@ -120,204 +128,6 @@ def milliseconds(time: float | None, missing: str = "-") -> str:
     return f"{time:.3g}" if time < 1000 else f"{time:,.0f}"
 
 
-def _missing(row: Row, peer_names: list[str]) -> str | None:
+def _missing(row: Row, peer_names: list[str]) -> list[str]:
     missing = [name for name in peer_names if row[f"{name}_ms"] is None]
-    return f"not installed: {', '.join(missing)}" if missing else None
-
-
-def parameter_tree(name: TreeName) -> optax.Params:
-    """Shapes and dtypes of a network's parameters, by Flax's names."""
-    if name == "gpt2":
-        return _transformer(768, {"token": {"embedding": (50_257, 768)}, "position": {"embedding": (1_024, 768)}})
-    if name == "vit":
-        return _transformer(768, {"patch": {"kernel": (16, 16, 3, 768)}, "head": {"kernel": (768, 1_000)}})
-    make = lambda: classifiers.build(name, _image(name), rngs=nnx.Rngs(0))
-    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(make), nnx.Param))
-
-
-def _transformer(width: int, ends: dict[str, Any]) -> optax.Params:
-    """Twelve layers with heads of size 64 and four times as wide a hidden layer."""
-    heads = (width // 64, 64)
-    attention = {name: {"kernel": (width, *heads), "bias": heads} for name in ("query", "key", "value")}
-    layer = {
-        "attention": attention | {"out": {"kernel": (*heads, width), "bias": (width,)}},
-        "up": {"kernel": (width, 4 * width), "bias": (4 * width,)},
-        "down": {"kernel": (4 * width, width), "bias": (width,)},
-    }
-    shapes = {f"layer{number}": layer for number in range(12)} | ends
-    is_shape = lambda node: isinstance(node, tuple)
-    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=is_shape)
-
-
-def memory_bytes() -> int:
-    """Memory of the device, or of the machine where the device is its processor."""
-    stats = jax.devices()[0].memory_stats()
-    return stats["bytes_limit"] if stats else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def measure(name: TreeName, repeats: int, with_peers: bool) -> Row:
-    """Everything about one network: the sync, what LaPerm adds to an update that is none, its share of training."""
-    tree = parameter_tree(name)
-    row = measure_sync(tree, repeats, with_peers) | measure_update(tree, repeats)
-    step = measure_training_step(name, repeats) if name in PAPER else None
-    share = lambda period: step and row["sync_ms"] / (period * step + row["sync_ms"])
-    return row | {"train_step_ms": step, "share_of_training": {str(period): share(period) for period in PERIODS}}
-
-
-def measure_training_step(name: TreeName, repeats: int) -> float:
-    """Milliseconds of one non-sync step of the paper's training of a network, on random images."""
-    config = paper_preset(name)
-    config = with_settings(config, sync_period=_NEVER, validation_size=2 * config.data.batch_size)
-    images, labels = np.random.default_rng(0).integers(0, 256, (2, 6 * config.data.batch_size, *_image(name)), np.uint8)
-    split = datasets.Split(images, labels[:, 0, 0, 0].astype(np.int32) % 10)
-    training = build_training(config, datasets.Dataset(split, split, 255))
-    method, initial, run = training.method, draw_initial(training.network, config.seed), make_run(training.update)
-    order = make_shuffle(training.task, method.steps_per_epoch, method.batch_size)([initial.order_key], 0)
-    arguments = [method.init_state(initial), training.task.train, order, np.int32(0), np.int32(method.steps_per_epoch)]
-
-    def train(turn: int) -> Any:
-        del turn
-        arguments[0], losses = run(*arguments)
-        return losses
-
-    return 1e3 * statistics.median(in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
-
-
-def _image(name: TreeName) -> Shape:
-    return _IMAGES.get(name, (32, 32, 3))
-
-
-def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
-    """Latency of ``reconnected_params``, of a copy of the same weights and of a sort of their keys alone.
-
-    Args:
-      tree: shapes and dtypes.
-      repeats: timed calls of each, in turns, of two sets of weights; of one where memory has no room for two.
-      with_peers: whether other libraries do the same work, in the same turns.
-
-    Returns:
-      Times in milliseconds: ``sync_ms`` and others, medians, and ``sync_p95_ms``; of ``redraw``, a sync that draws the
-      initial weights again. ``None`` where memory has no room to measure.
-    """
-    gc.collect()  # what the row before has left behind
-    axes = vector_axes(flax_fan_in, tree)
-    tree = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in axes}
-    in_full = _COPIES_IN_FULL * sum(4 * leaf.size for leaf in tree.values()) <= memory_bytes()
-    draws = [_draw(tree, seed) for seed in range(2 if in_full else 1)]
-    tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes)
-    opt_state = tx.init(draws[0])
-    sync, compile_seconds, memory = _compiled(jax.jit(tx.reconnected_params), opt_state, draws[0])
-    copy = jax.jit(lambda weights: jax.tree.map(jnp.copy, weights))
-    functions: dict[str, Callable[[int], Any]] = {
-        "sync": lambda turn: sync(opt_state, draws[turn % len(draws)]),
-        "copy": lambda turn: copy(draws[turn % len(draws)]),
-    }
-    missing: dict[str, None] = {}
-    if in_full:
-        functions |= _redraw_and_keys(tree, axes, draws)
-    else:
-        missing |= {"redraw_ms": None, "keys_sort_ms": None}
-    if with_peers:
-        problem = [
-            (np.asarray(leaf), np.asarray(opt_state.sorted_init[path]), axes[path]) for path, leaf in draws[0].items()
-        ]
-        for name, make in peers.PEERS.items():
-            try:
-                functions[name] = make(problem)
-            except ModuleNotFoundError:
-                missing[f"{name}_ms"] = None
-    seconds = in_turns(functions, repeats)
-    weights = sum(leaf.size for leaf in draws[0].values())
-    sync_ms = 1e3 * statistics.median(seconds["sync"])
-    largest = max(leaf.nbytes for leaf in draws[0].values())
-    return {
-        "weights": weights,
-        "kernels": len(axes),
-        **{f"{name}_ms": 1e3 * statistics.median(times) for name, times in seconds.items()},
-        **missing,
-        "sync_p95_ms": 1e3 * float(np.percentile(seconds["sync"], 95)),
-        "weights_per_second": 1e3 * weights / sync_ms,
-        "fraction_of_copy_bandwidth": statistics.median(seconds["copy"]) * 1e3 / sync_ms,
-        "temporary_bytes_over_largest_kernel": memory.temp_size_in_bytes / largest,
-        "state_bytes_over_weights": sum(leaf.nbytes for leaf in jax.tree.leaves(opt_state.sorted_init)) / 4 / weights,
-        "sync_compile_seconds": compile_seconds,
-    }
-
-
-def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[optax.Params]) -> dict[str, Any]:
-    """A sync that keeps no sorted copy, and a sort of the keys alone, of contiguous rows."""
-    tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes, redraw=lambda: _draw(tree, 0))
-    opt_state = tx.init(draws[0])
-    redraw = jax.jit(tx.reconnected_params)
-    sort = jax.jit(lambda rows: [lax.sort(order_keys(row), dimension=1) for row in rows])
-    rows = [jnp.asarray(weight_vectors(np.asarray(leaf), axes[path])) for path, leaf in draws[0].items()]
-    return {"redraw": lambda turn: redraw(opt_state, draws[turn % 2]), "keys_sort": lambda turn: sort(rows)}
-
-
-def measure_update(tree: optax.Params, repeats: int) -> Row:
-    """What a non-sync update costs over Adam's own, with donated buffers, and the seconds to compile it."""
-    params = _draw(tree, 0)
-    adam = optax.adam(1e-3)
-    tx = laperm(adam, _NEVER, fan_in_axes=flax_fan_in)
-
-    def adam_apply(grads: Any, state: Any, params: Any) -> Any:
-        updates, state = adam.update(grads, state, params)
-        return optax.apply_updates(params, updates), state
-
-    makers = {
-        "adam_update": (adam.update, adam.init, 0),
-        "update": (tx.update, tx.init, 0),
-        "adam_apply": (adam_apply, adam.init, 2),
-        "apply_gradients": (tx.apply_gradients, tx.init, 2),
-    }
-    functions, compile_seconds = {}, {}
-    for name, (function, init, donated) in makers.items():
-        state = init(params)
-        grads = jax.tree.map(jnp.ones_like, params)
-        compiled, compile_seconds[name], _ = _compiled(
-            jax.jit(function, donate_argnums=(1, donated)), grads, state, params
-        )
-        functions[name] = _stepper(compiled, grads, state, params, donated)
-    seconds = in_turns(functions, 3 * repeats)
-    pairs = lambda name, base: zip(seconds[name], seconds[base], strict=False)  # both of one turn
-    ratio = lambda name, base: statistics.median(ours / theirs for ours, theirs in pairs(name, base)) - 1
-    return {
-        **{f"{name}_ms": 1e3 * statistics.median(times) for name, times in seconds.items()},
-        "update_over_adam": ratio("update", "adam_update"),
-        "apply_gradients_over_adam": ratio("apply_gradients", "adam_apply"),
-        "update_compile_seconds": compile_seconds["update"],
-    }
-
-
-def _stepper(compiled: Any, grads: Any, state: Any, params: Any, donated: int) -> Callable[[int], Any]:
-    """A function that makes one update after another, each with the buffers the last one gave back."""
-    # A copy of the parameters, since each of the functions to compare gives its arguments away.
-    arguments = [grads, state, jax.tree.map(jnp.copy, params)]
-
-    def step(turn: int) -> Any:
-        del turn
-        arguments[donated], arguments[1] = compiled(*arguments)
-        return arguments
-
-    return step
-
-
-def _draw(tree: optax.Params, seed: int) -> optax.Params:
-    """Normal weights; each a fresh array."""
-    leaves, treedef = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    draw = jax.jit(_draw_leaf, static_argnums=(1, 2))
-    draws = [draw(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, draws)
-
-
-def _draw_leaf(key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
-    """Drawn row by row, for the memory's sake."""
-    return lax.map(lambda key: jax.random.normal(key, shape[1:], dtype), jax.random.split(key, shape[0]))
-
-
-def _compiled(function: Any, *arguments: Any) -> tuple[Any, float, Any]:
-    """The compiled function, the seconds it took to trace and compile, and what memory it needs."""
-    started = time.perf_counter()
-    compiled = function.lower(*arguments).compile()
-    return compiled, time.perf_counter() - started, compiled.memory_analysis()
+    return [f"not installed: {', '.join(missing)}"] if missing else []

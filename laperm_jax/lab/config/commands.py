@@ -10,7 +10,7 @@ from laperm_jax.lab.config.errors import ConfigError
 from laperm_jax.lab.config.names import ClassifierName, ImagesName
 from laperm_jax.lab.config.ranges import Count
 
-TreeName = Literal["f1", "conv7", "conv2", "conv4", "conv13", "resnet50", "gpt2", "vit"]
+TreeName = Literal["f1", "mlp", "conv7", "conv2", "conv4", "conv13", "resnet50", "gpt2", "vit", "rows-9", "rows-64"]
 
 _SMALLEST = 10**5  # weights, of the scaling series
 
@@ -20,13 +20,15 @@ class BenchConfig:
     """Measure what a sync costs on this machine."""
 
     models: tuple[TreeName, ...] = typing.get_args(TreeName)
-    """Parameter trees: networks of the paper; gpt2 (small) and vit (base) in their shapes."""
+    """Parameter trees: networks of the lab, the shapes of gpt2 (small) and vit (base), a million weights in rows."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the parameters."""
     largest: int = 10**9
     """Weights in the last matrix of the scaling series, which goes from 100,000 in steps of ten, as memory allows."""
     repeats: Count = 11
     """Timed calls of each function, in turns."""
     peers: bool = False
-    """Compare with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, where they are installed."""
+    """Compare with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, where they are installed; float32 only."""
     out: Path | None = None
     """Folder for bench.json and bench.png; nothing is written without it."""
 
@@ -40,6 +42,8 @@ def check_bench(config: BenchConfig) -> None:
     check_fields(config)
     if config.largest and config.largest < _SMALLEST:
         raise ConfigError(f"--largest is {config.largest}; it must be {_SMALLEST} or more, or 0 for no series")
+    if config.peers and config.dtype != "float32":
+        raise ConfigError(f"--peers compares float32 only, and --dtype is {config.dtype}; leave one of them out")
     if config.out and config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a folder")
 

@@ -140,7 +140,9 @@ def _widened(results: Results, limits: tuple[float, float]) -> tuple[float, floa
 
 
 def _has_curves(results: Results) -> bool:
-    return results.experiment.curves and all(_epochs(results.select(network)) > 1 for network in results.networks_with_runs)
+    return results.experiment.curves and all(
+        _epochs(results.select(network)) > 1 for network in results.networks_with_runs
+    )
 
 
 def _epochs(rows: Sequence[Row]) -> int:

@@ -94,7 +94,9 @@ def _context(section: Section) -> dict[str, Any]:
         "scale": results.scale,
         "judgements": judgements,
         "legend": figures.legend(results),
-        "figures": [figure for network in results.networks_with_runs for figure in figures.of_network(results, network)],
+        "figures": [
+            figure for network in results.networks_with_runs for figure in figures.of_network(results, network)
+        ],
         "settings": {network: _settings(results, network) for network in results.networks_with_runs},
         "titles": titles,
         "rows": rows,
