@@ -33,10 +33,11 @@ class Grid:
       seeds: number of seeds; by default the experiment's own.
       folder: folder of the table.
       networks: the networks to run; by default all.
+      variants: labels of the variants to run; by default all.
       keep_runs: whether to keep the folders of finished runs.
 
     Raises:
-      ConfigError: if the table has a run of other settings, or there is no such network.
+      ConfigError: if the table has a run of other settings, or there is no such network or variant.
     """
 
     def __init__(
@@ -47,14 +48,10 @@ class Grid:
         folder: Path,
         *,
         networks: Collection[str] = (),
+        variants: Collection[str] = (),
         keep_runs: bool = False,
     ):
-        if unknown := [name for name in networks if name not in experiment.networks[scale]]:
-            raise ConfigError(
-                f"{experiment.name} has no network {', '.join(unknown)} at this scale; it has "
-                f"{', '.join(experiment.networks[scale])}"
-            )
-        self.cells = [cell for cell in experiment.cells(scale, seeds) if not networks or cell.network in networks]
+        self.cells = _chosen(experiment.cells(scale, seeds), networks, variants)
         self.runs = folder / f"{scale}.runs"
         self._order = [cell.key[:2] for cell in experiment.cells(scale, 1)]
         self._table = Table(folder / f"{scale}.jsonl")
@@ -149,6 +146,26 @@ class Grid:
                 path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
         except Timeout:
             yield False
+
+
+def _chosen(cells: Iterable[Cell], networks: Collection[str], variants: Collection[str]) -> list[Cell]:
+    """The runs of some networks and variants, and those that one of them starts from."""
+    cells = list(cells)
+    _check_names("network", networks, [cell.network for cell in cells])
+    _check_names("variant", variants, [cell.variant.label for cell in cells])
+    chosen = [
+        cell
+        for cell in cells
+        if (not networks or cell.network in networks) and (not variants or cell.variant.label in variants)
+    ]
+    folders = {folder for cell in chosen for folder in (cell.folder, cell.start)}
+    return [cell for cell in cells if cell.folder in folders]
+
+
+def _check_names(kind: str, names: Collection[str], known: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        there_are = "; ".join(dict.fromkeys(known))
+        raise ConfigError(f"there is no {kind} {'; '.join(unknown)} at this scale; there are {there_are}")
 
 
 def _remove_empty(root: Path, folders: Iterable[Path]) -> None:

@@ -27,6 +27,7 @@ def run(
     console: Console,
     *,
     networks: Collection[str] = (),
+    variants: Collection[str] = (),
     keep_runs: bool = False,
 ) -> bool:
     """Makes the runs of an experiment that are not finished, and adds each to ``folder/SCALE.jsonl``.
@@ -41,6 +42,7 @@ def run(
       folder: folder of the table.
       console: where finished runs are reported.
       networks: the networks to run; by default all.
+      variants: labels of the variants to run; by default all.
       keep_runs: whether to keep the folders of finished runs.
 
     Returns:
@@ -49,7 +51,7 @@ def run(
     Raises:
       ConfigError: if the table has a run of other settings, or a run cannot be made.
     """
-    grid = Grid(experiment, scale, seeds, folder, networks=networks, keep_runs=keep_runs)
+    grid = Grid(experiment, scale, seeds, folder, networks=networks, variants=variants, keep_runs=keep_runs)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         total = len(grid.cells)

@@ -111,8 +111,15 @@ def test_networks_can_be_run_one_by_one(tmp_path, training):
     assert {key[0] for key in keys(tmp_path)} == {"conv"}
     assert run(tmp_path)
     assert keys(tmp_path) == KEYS
-    with pytest.raises(ConfigError, match="tiny has no network vgg at this scale; it has mlp, conv"):
+    with pytest.raises(ConfigError, match="there is no network vgg at this scale; there are mlp; conv"):
         run(tmp_path, networks=["vgg"])
+
+
+def test_variants_can_be_run_one_by_one(tmp_path, training):
+    assert run(tmp_path, variants=["onto"])
+    assert {key[1] for key in keys(tmp_path)} == {"alone", "onto"}  # it starts from the other
+    with pytest.raises(ConfigError, match="there is no variant k = 3 at this scale; there are alone; k = 2; onto"):
+        run(tmp_path, variants=["k = 3"])
 
 
 def test_out_keeps_the_folders_of_runs(tmp_path, training):

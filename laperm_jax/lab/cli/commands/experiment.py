@@ -33,6 +33,8 @@ class Experiments:
     """Number of seeds to run (by default the experiment's own)."""
     networks: tuple[str, ...] = ()
     """Names of the networks to run, as the results call them (by default all)."""
+    variants: tuple[str, ...] = ()
+    """Labels of the variants to run, as the results call them (by default all)."""
     results: Path = Path("results")
     """Folder of the results: a run is added to NAME/SCALE.jsonl in it, and a report is made of all of it."""
     out: Path | None = None
@@ -75,7 +77,7 @@ def _run(command: Experiments, console: Output) -> int:
     check_writable(out, folder=True)
     from laperm_jax.lab.experiments import runner
 
-    which: dict[str, Any] = {"networks": command.networks, "keep_runs": keep}
+    which: dict[str, Any] = {"networks": command.networks, "variants": command.variants, "keep_runs": keep}
     table = out / f"{command.scale}.jsonl"
     if not runner.run(EXPERIMENTS[command.name], command.scale, command.seeds, out, console, **which):
         console.print(f"interrupted; finished runs are in {table}, and the same command resumes", soft_wrap=True)
