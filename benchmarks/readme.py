@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and of docs/ from the files in benchmarks/results and in results.
+"""Writes the tables of README.md and of docs/ from benchmarks/results and results, and docs/command_line.md.
 
 python benchmarks/readme.py
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import command_line
 import tables
 
 from laperm_jax.lab.experiments import report
@@ -69,6 +70,7 @@ def pages() -> dict[Path, str]:
     texts = {
         "README.md": f"{headlines(sections)}\n\n{tally(sections)}",
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
+        "docs/command_line.md": command_line.page(),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }

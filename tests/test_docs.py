@@ -78,7 +78,7 @@ def test_links_between_pages_lead_somewhere():
 def test_pages_have_the_tables_of_the_committed_results(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     pages = importlib.import_module("readme").pages()
-    assert len(pages) == 7
+    assert len(pages) == 8
     for page, text in pages.items():
         assert text.count("<!-- end of results -->") == 1, f"{page.name} has no place for its table"
         assert page.read_text() == text, "run `make readme`"
