@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and of docs/ from benchmarks/results and results, and docs/command_line.md.
+"""Writes the tables of README.md and of docs/ from benchmarks/results and results; and what pages.py makes.
 
 python benchmarks/readme.py
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import command_line
+import pages as made
 import tables
 
 from laperm_jax.lab.experiments import report
@@ -22,6 +22,7 @@ from laperm_jax.lab.experiments.judges import nats, points
 from laperm_jax.lab.experiments.report import Section
 
 ROOT = Path(__file__).parents[1]
+QUICK_START, NOTEBOOK = ROOT / "docs" / "quickstart.md", ROOT / "examples" / "quickstart.ipynb"
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
 END = "<!-- end of results -->"
 
@@ -70,7 +71,7 @@ def pages() -> dict[Path, str]:
     texts = {
         "README.md": f"{headlines(sections)}\n\n{tally(sections)}",
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
-        "docs/command_line.md": command_line.page(),
+        "docs/command_line.md": made.command_line(),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }
@@ -152,3 +153,4 @@ def _experiment(section: Section) -> str:
 if __name__ == "__main__":
     for path, text in pages().items():
         path.write_text(text)
+    NOTEBOOK.write_text(made.notebook(QUICK_START.read_text()))
