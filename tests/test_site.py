@@ -1,6 +1,8 @@
 """The site: every public name is on the API page, and every page, link and anchor is there once it is built."""
 
+import ast
 import html.parser
+import importlib
 import importlib.util
 import inspect
 import os
@@ -8,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import types
 import urllib.parse
 from pathlib import Path
@@ -129,3 +132,46 @@ def test_every_page_is_built_and_none_is_empty(site):
 
 def of_pages(site):
     return ((path, page) for path, page in site.items() if page)
+
+
+def template(node, module):
+    """The text of a message, with ``{}`` for what is filled in; follows names and functions of the module."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(value.value if isinstance(value, ast.Constant) else "{}" for value in values)
+        case ast.Name(id=name):
+            return getattr(module, name)
+        case ast.Call(func=ast.Name(id=name)):
+            function = ast.parse(textwrap.dedent(inspect.getsource(getattr(module, name))))
+            return next(template(node.value, module) for node in ast.walk(function) if isinstance(node, ast.Return))
+    raise AssertionError(ast.unparse(node))
+
+
+def messages():
+    """Every warning and error text of the core."""
+    for path in sorted((ROOT / "laperm_jax").rglob("*.py")):
+        room = path.relative_to(ROOT / "laperm_jax").parts[0]
+        if room in ("__init__.py", "analysis", "codec", "lab") or "native" in path.parts:
+            continue
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Raise(exc=ast.Call(args=[text, *_])):
+                    yield template(text, module)
+                case ast.Call(func=ast.Attribute(attr="warn"), args=[text, *_]):
+                    yield template(text, module)
+
+
+def test_every_text_of_the_core_is_a_heading_of_troubleshooting():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    headings = re.findall(r'^### "(.*)"$', page, re.MULTILINE)
+    pieces = [[piece.strip() for piece in heading.split("...") if piece.strip()] for heading in headings]
+    patterns = [re.compile(".*?".join(map(re.escape, of_heading))) for of_heading in pieces]
+    texts = set(messages())
+    assert len(texts) > 50
+    assert not [text for text in texts if not any(pattern.search(text) for pattern in patterns)]
+    sources = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in (ROOT / "laperm_jax").rglob("*.py")))
+    unknown = [heading for heading, pattern in zip(headings, patterns, strict=True) if not pattern.search(sources)]
+    assert not unknown, "headings that no message has"
