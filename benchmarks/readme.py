@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and of docs/ from the files in benchmarks/results and in results.
+"""Writes the tables of README.md and of docs/ from benchmarks/results and results; and what pages.py makes.
 
 python benchmarks/readme.py
 """
@@ -8,10 +8,11 @@ import json
 import re
 import typing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pages as made
 import tables
 
 from laperm_jax.lab.experiments import report
@@ -21,6 +22,7 @@ from laperm_jax.lab.experiments.judges import nats, points
 from laperm_jax.lab.experiments.report import Section
 
 ROOT = Path(__file__).parents[1]
+QUICK_START, NOTEBOOK = ROOT / "docs" / "quickstart.md", ROOT / "examples" / "quickstart.ipynb"
 BEGIN = "<!-- results: written by `make readme` from benchmarks/results and results -->"
 END = "<!-- end of results -->"
 
@@ -47,6 +49,7 @@ HEADLINES = (
     Headline("CIFAR-10, vision transformer, 700 steps", "vision-transformer", "CIFAR-10, 700 steps"),
     Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
 )
+ON_HOME = tuple(HEADLINES[row] for row in (1, 0, 3))  # in the order of the sentence above them
 Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # a file of benchmarks/results/DEVICE, and its table
 MEASURED: Mapping[str, Tables] = {
     "docs/analysis.md": (("decomposition.json", tables.decomposition), ("sync_period.json", tables.sync_periods)),
@@ -68,7 +71,9 @@ def pages() -> dict[Path, str]:
     sections = report.sections(ROOT / "results")
     texts = {
         "README.md": f"{headlines(sections)}\n\n{tally(sections)}",
+        "docs/index.md": on_home(sections),
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
+        "docs/command_line.md": made.command_line(),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }
@@ -90,15 +95,24 @@ def measurements(of_page: Tables) -> str:
 
 def headlines(sections: Sequence[Section]) -> str:
     """LaPerm against Adam: scores, and their difference with its 95 % interval."""
+    rows = (f"| {' | '.join(row)} |" for row in _compared(sections, HEADLINES))
+    return tables.markdown(["", "LaPerm", "Adam", "difference [95 %]"], rows)
+
+
+def on_home(sections: Sequence[Section]) -> str:
+    """Some of the headlines, as a list, which needs no wide page."""
+    rows = _compared(sections, ON_HOME)
+    return "\n".join(f"- {title}: **{ours}**; Adam {adams}; difference {gap}" for title, ours, adams, gap in rows)
+
+
+def _compared(sections: Sequence[Section], shown: Sequence[Headline]) -> Iterator[tuple[str, str, str, str]]:
     results = {section.experiment.name: section.results for section in sections}
-    rows = []
-    for title, experiment, network, laperm, adam in HEADLINES:
+    for title, experiment, network, laperm, adam in shown:
         with contextlib.suppress(KeyError, MissingRunsError):
             found = results[experiment]
-            scores = (report.score_text(found.best(network, **where)) for where in (laperm, adam))
+            ours, adams = (report.score_text(found.best(network, **where)) for where in (laperm, adam))
             unit = points if found.score == "accuracy" else nats
-            rows.append(f"| {title} | {' | '.join(scores)} | {unit(found.gap(network, laperm, adam))} |")
-    return tables.markdown(["", "LaPerm", "Adam", "difference [95 %]"], rows)
+            yield title, ours, adams, unit(found.gap(network, laperm, adam))
 
 
 def tally(sections: Sequence[Section]) -> str:
@@ -113,7 +127,7 @@ def claims(sections: Sequence[Section]) -> str:
     parts = []
     for experiment, results, judgements in sections:
         command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
-        parts.append(f"### {experiment.title}\n\n{experiment.question} {command}")
+        parts.append(f"## {experiment.title}\n\n{experiment.question} {command}")
         for claim, judgement in judgements:
             published = f" The paper: {claim.paper}." if claim.paper != "-" else ""
             amended = f" *Changed after results were seen: {claim.amended}.*" if claim.amended else ""
@@ -150,3 +164,4 @@ def _experiment(section: Section) -> str:
 if __name__ == "__main__":
     for path, text in pages().items():
         path.write_text(text)
+    NOTEBOOK.write_text(made.notebook(QUICK_START.read_text()))

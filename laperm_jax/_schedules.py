@@ -22,7 +22,7 @@ def every(period: int | jax.Array) -> SyncSchedule:
       period: int from 1 to 2**31 - 1, or an integer array of shape ``()``. The range of a traced array is not checked.
 
     Returns:
-      A schedule: int32 scalar to bool scalar.
+      A schedule, int32 scalar to bool scalar.
 
     Raises:
       ValueError: for a period out of range.
@@ -56,7 +56,7 @@ def at_steps(steps: Iterable[int]) -> SyncSchedule:
         array of rank 1. Empty for no sync.
 
     Returns:
-      A schedule: int32 scalar to bool scalar.
+      A schedule, int32 scalar to bool scalar.
 
     Raises:
       ValueError: for a number out of range.
@@ -77,19 +77,18 @@ def at_steps(steps: Iterable[int]) -> SyncSchedule:
 
 
 def growing(first: float, last: float, total_steps: int) -> SyncSchedule:
-    r"""Syncs after a period that changes geometrically over a run, from ``first`` to ``last``.
+    """Syncs after a period that changes geometrically over a run, from ``first`` to ``last``.
 
-    It shrinks where ``last`` is the smaller. The period that begins after update :math:`t` is, rounded and at least 1,
-
-    .. math:: k(t) = k_\mathrm{first} (k_\mathrm{last} / k_\mathrm{first})^{t / T}
+    It shrinks where ``last`` is the smaller. The period that begins after update t is, rounded and at least 1,
+    ``first * (last / first) ** (t / total_steps)``.
 
     Args:
       first: period at the start, in updates, 1 or more.
       last: period at the end, 1 or more.
-      total_steps: number T of updates in the run, an int of 1 or more; there is no sync after it.
+      total_steps: number of updates in the run, an int of 1 or more; there is no sync after it.
 
     Returns:
-      A schedule: int32 scalar to bool scalar.
+      A schedule, int32 scalar to bool scalar.
 
     Raises:
       ValueError: for a period or a number of updates below 1, NaN or inf.
@@ -115,7 +114,7 @@ def shrinking(total_steps: int) -> SyncSchedule:
       total_steps: number of updates in the run, an int of 1 or more; there is no sync after it.
 
     Returns:
-      A schedule: int32 scalar to bool scalar.
+      A schedule, int32 scalar to bool scalar.
 
     Raises:
       ValueError: for a number of updates below 1.
@@ -143,7 +142,7 @@ def with_learning_rate(first: float, learning_rate: optax.Schedule, total_steps:
       total_steps: number of updates in the run, an int of 1 or more; there is no sync after it.
 
     Returns:
-      A schedule: int32 scalar to bool scalar.
+      A schedule, int32 scalar to bool scalar.
 
     Raises:
       ValueError: for a period or a number of updates below 1, NaN or inf; for a learning rate that is not above zero

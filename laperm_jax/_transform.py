@@ -111,12 +111,11 @@ def laperm(
     redraw: RedrawFn | None = None,
     error_feedback: bool = False,
 ) -> LaPerm:
-    r"""Trains by reordering the initial weights: LaPerm, lookahead permutation.
+    """Trains by reordering the initial weights: LaPerm, lookahead permutation.
 
     The inner transformation updates all parameters at every step. On every update whose number is a multiple of
-    ``sync_period``, each weight vector :math:`w` becomes a permutation of its initial values, placed by rank:
-
-    .. math:: w_i \leftarrow s_{\mathrm{rank}(w_i)}, \quad s = \mathrm{sort}(w^{(0)})
+    ``sync_period``, each weight vector w becomes a permutation of its initial values s, in ascending order, placed by
+    rank: ``w[i] = s[rank(w[i])]``.
 
     On such a step the update returned is ``target - params``, so that ``optax.apply_updates`` lands on the permutation,
     up to rounding: an element may be off by one unit in the last place of the larger of old and new value; zeros are
@@ -136,9 +135,9 @@ def laperm(
       redraw: function without arguments that returns the initial parameters again, the same bits at every call, as in
         ``lambda: model.init(key, x)["params"]``. The state then keeps no copy of them: they are drawn and sorted at
         each sync, and by ``reconnected_params``. Make ``params`` by ``jax.jit(redraw)()``.
-      error_feedback: whether what a sync rounds off the weights is kept in the state, as a residual :math:`e`, and
-        added at the next one: :math:`u = w + e`, :math:`w' = s_{\mathrm{rank}(u)}`, :math:`e' = u - w'`. With
-        ``sync_period=1`` this is the straight-through estimator. Few or many equal values need it to learn.
+      error_feedback: whether what a sync rounds off the weights is kept in the state, as a residual e, and added at the
+        next one: ``u = w + e``, ``w[i] = s[rank(u[i])]``, ``e = u - w``. With ``sync_period=1`` this is the
+        straight-through estimator. Few or many equal values need it to learn.
 
     Returns:
       A :class:`LaPerm`, an ``optax.GradientTransformationExtraArgs``; extra arguments of ``update`` go to ``inner``.
@@ -171,15 +170,15 @@ def laperm(
       True
 
     References:
-      Qiu and Suda, `Train-by-Reconnect: Decoupling Locations of Weights from Their Values
-      <https://arxiv.org/abs/2003.02570>`_, NeurIPS 2020, Algorithm 1
+      Qiu and Suda, Train-by-Reconnect: Decoupling Locations of Weights from Their Values, NeurIPS 2020, Algorithm 1,
+      https://arxiv.org/abs/2003.02570
 
-    .. warning::
+    Warning:
       Under ``jax.vmap`` a batched step counter turns the sync into a ``select`` that sorts at every step. Keep it
       unbatched: ``jax.vmap(tx.init, out_axes=LaPermState(None, 0, 0))``, and the same for ``update``; with error
       feedback the state has a fourth part, ``LaPermState(None, 0, 0, 0)``.
 
-    .. note::
+    Note:
       ``optax.inject_hyperparams`` takes every callable argument for a schedule of its own: list ``"fan_in_axes"``,
       ``"reset_values"``, ``"redraw"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
     """

@@ -1,6 +1,7 @@
 """The documentation runs: Python blocks, commands, examples, and the table of results."""
 
 import importlib
+import json
 import re
 import runpy
 import shlex
@@ -14,11 +15,15 @@ from laperm_jax.lab.config import TrainConfig, settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {ROOT / "examples" / "multi_process.py"})
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.py"))
 
 
 def blocks(page, language):
+    if page.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(page.read_text())["cells"] if cell["cell_type"] == "code"]
+        return ["".join(cell["source"]) for cell in cells if not cell["source"][0].startswith("%")]
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
@@ -26,7 +31,7 @@ def nightly_but(paths, *names):
     return [pytest.param(path, marks=() if path.name in names else pytest.mark.nightly, id=path.name) for path in paths]
 
 
-@pytest.mark.parametrize("page", nightly_but(PAGES, "README.md"))
+@pytest.mark.parametrize("page", nightly_but([*PAGES, NOTEBOOK], "README.md"))
 def test_python_blocks_run_one_after_the_other(page, capsys):
     namespace = {}
     for block in blocks(page, "python"):
@@ -75,10 +80,22 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_pages_have_the_tables_of_the_committed_results(monkeypatch):
+@pytest.fixture
+def readme(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    pages = importlib.import_module("readme").pages()
-    assert len(pages) == 7
+    return importlib.import_module("readme")
+
+
+def test_notebook_is_the_quick_start(readme):
+    page = readme.QUICK_START.read_text()
+    assert NOTEBOOK.read_text() == readme.made.notebook(page), "run `make readme`"
+    assert readme.made.badge() in page
+    assert "optax.apply_updates" in "".join(blocks(NOTEBOOK, "python"))
+
+
+def test_pages_have_the_tables_of_the_committed_results(readme):
+    pages = readme.pages()
+    assert len(pages) == 9
     for page, text in pages.items():
         assert text.count("<!-- end of results -->") == 1, f"{page.name} has no place for its table"
         assert page.read_text() == text, "run `make readme`"

@@ -8,17 +8,17 @@ _MAX_ROUNDS = 100  # alternating least squares for the scales converges in a few
 
 
 class Decomposition(NamedTuple):
-    r"""Weight vectors as :math:`w_j = a_j \, \sigma_j(\theta) + \delta_j`.
+    """Weight vectors as ``scales[j] * profile[ranks[j]] + residual[j]``.
 
     To measure what a part contributes, replace it with ``_replace`` and compute the vectors with :meth:`compose`:
     without the residual, with shuffled permutations, with another profile.
 
     Attributes:
-      profile: :math:`\theta`, the values that all vectors share (D0), ascending, ``(fan_in,)``.
-      ranks: :math:`\sigma_j`, the permutation of each vector (D1), int32 ``(vectors, fan_in)``: position ``i`` of
+      profile: the values that all vectors share (D0), ascending, ``(fan_in,)``.
+      ranks: the permutation of each vector (D1), int32 ``(vectors, fan_in)``: position ``i`` of
         vector ``j`` has ``profile[ranks[j, i]]``.
-      scales: :math:`a_j`, ``(vectors,)``; ones if none were fitted.
-      residual: :math:`\delta_j`, what the other parts do not explain (D2), ``(vectors, fan_in)``.
+      scales: a factor of each vector, ``(vectors,)``; ones if none were fitted.
+      residual: what the other parts do not explain (D2), ``(vectors, fan_in)``.
     """
 
     profile: np.ndarray
@@ -46,12 +46,12 @@ class Decomposition(NamedTuple):
 
 
 def decompose(vectors: np.ndarray, profile: np.ndarray | None = None, *, scale: bool = False) -> Decomposition:
-    r"""Finds the decomposition with the least residual, :math:`\sum_j \lVert \delta_j \rVert^2`.
+    """Finds the decomposition with the least residual, by the sum of its squares.
 
     For any ascending profile the best permutation is given by the ranks of the weights (rearrangement inequality). The
-    best profile is then the mean of the sorted vectors :math:`s_j`. With scales it is their mean weighted by the
-    scales, alternating with the best scales
-    :math:`\max(0, \langle s_j, \theta \rangle / \lVert \theta \rVert^2)` until neither changes.
+    best profile is then the mean of the sorted vectors. With scales it is their mean weighted by the scales; it
+    alternates with the best scale of each sorted vector s, ``max(0, s @ profile / (profile @ profile))``, until neither
+    changes.
 
     Args:
       vectors: weight vectors of a layer, floating-point and finite, ``(vectors, fan_in)``.

@@ -21,14 +21,16 @@ class Profile(NamedTuple):
     """The weight vectors of one layer, sorted.
 
     Attributes:
-      vectors, fan_in: their number and length.
+      vectors: their number.
+      fan_in: their length.
       mean: mean of the sorted vectors, float64 ``(fan_in,)``.
       std: standard deviation within a vector, root mean square over the vectors.
       similarity: similarity of weight profiles, see :func:`profile_similarity`.
       expected_similarity: similarity of as many i.i.d. normal vectors of the same length.
-      normal_distance, uniform_distance: 2-Wasserstein distance of a vector's values from a normal and from a uniform
-        distribution with the vector's mean and standard deviation, in units of the latter; root mean square over the
-        vectors that are not constant, NaN if all are.
+      normal_distance: 2-Wasserstein distance of a vector's values from a normal distribution with the vector's mean
+        and standard deviation, in units of the latter; root mean square over the vectors that are not constant, NaN if
+        all are.
+      uniform_distance: the same from a uniform distribution.
     """
 
     vectors: int
@@ -77,6 +79,9 @@ def weight_profile(vectors: np.ndarray) -> Profile:
     Args:
       vectors: its weight vectors, floating-point and finite, ``(vectors, fan_in)``.
 
+    Returns:
+      The profile: NumPy values, computed in float64.
+
     Raises:
       ValueError: if they are not two-dimensional and finite, or there are none.
 
@@ -115,12 +120,10 @@ def weight_profile(vectors: np.ndarray) -> Profile:
 
 
 def profile_similarity(vectors: np.ndarray) -> float:
-    r"""Measures the similarity of weight profiles (SoWP; Qiu & Suda, 2020, section 2) in one layer.
+    """Measures the similarity of weight profiles (SoWP; Qiu & Suda, 2020, section 2) in one layer.
 
-    Each vector is centred and sorted, which gives :math:`s_j` with the mean :math:`m`. The similarity is the share of
-    the variance that :math:`m` explains, with a scale for each vector:
-
-    .. math:: 1 - \frac{\sum_j \min_a \lVert s_j - a m \rVert^2}{\sum_j \lVert s_j \rVert^2}
+    Each vector is centred and sorted, and m is the mean of the results s. The similarity is the share of the variance
+    that m explains, with the best scale a for each vector: ``1 - sum(norm(s - a * m)**2) / sum(norm(s)**2)``.
 
     It is 1 if all profiles have the same shape. Long i.i.d. vectors come close to 1, too: compare it with
     :func:`expected_similarity`.
@@ -159,6 +162,9 @@ def expected_similarity(vectors: int, fan_in: int) -> float:
       vectors: number of vectors, 1 or more.
       fan_in: their length, 1 or more.
 
+    Returns:
+      A number from 0 to 1.
+
     Example:
       >>> from laperm_jax.analysis import expected_similarity
       >>> [round(expected_similarity(100, fan_in), 3) for fan_in in (9, 100, 1000)]
@@ -174,6 +180,12 @@ def expected_similarity(vectors: int, fan_in: int) -> float:
 
 def normal_quantiles(count: int) -> np.ndarray:
     """Quantiles of a standard normal distribution that ``count`` sorted values approach, float64 ``(count,)``.
+
+    Args:
+      count: how many values, 1 or more.
+
+    Returns:
+      The quantiles at ``(i + 0.5) / count``, ascending.
 
     Example:
       >>> from laperm_jax.analysis import normal_quantiles

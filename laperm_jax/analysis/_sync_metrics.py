@@ -34,14 +34,14 @@ def sync_metrics(
     axes: Axes,
     residual: jax.typing.ArrayLike | None = None,
 ) -> SyncMetrics:
-    r"""Compares the weights of a parameter before and after a sync.
+    """Compares the weights of a parameter before and after a sync.
 
     The ranks of weights that are initial values are found by binary search; the only sort is that of the sync itself.
     Equal values have one rank, so that a shared value that changes positions with itself has not moved. Vectors that
     hold NaN or infinity are left out, as the sync leaves them out.
 
-    With error feedback a sync ranks :math:`u = w + e`, the weights and the residual of the syncs before. What counts
-    for ``moved``, ``rank_distance`` and ``stuck`` is then :math:`u`: a weight that one period moves too little is not
+    With error feedback a sync ranks ``u = w + e``, the weights and the residual of the syncs before. What counts
+    for ``moved``, ``rank_distance`` and ``stuck`` is then u: a weight that one period moves too little is not
     stuck once its residual has grown large enough.
 
     Args:

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from laperm_jax.codec._fields import integer, text
 
 VERSION = 1
+"""The version of the file format: the only one that `unpack` reads."""
+
 MAX_HEADER = 2**22  # bytes of JSON
 MAX_TENSORS = 2**12
 _MAGIC = b"\x93LAPERM"

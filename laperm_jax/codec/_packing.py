@@ -16,6 +16,8 @@ from laperm_jax.sync._keys import bit_keys, from_bit_keys
 from laperm_jax.sync._vectors import Axes, as_columns, canonical_axes, from_columns
 
 MAX_BYTES = 2**30
+"""The largest size of the weights that `unpack` allows unless it is told otherwise."""
+
 MAX_STEPS = 2**24  # iterations of a decoder's loops: minutes
 
 
@@ -108,6 +110,12 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
       CodecError: if the file is damaged, of another format or version, or larger than ``max_bytes``, and where this JAX
         draws other values than the packer's did.
       ModuleNotFoundError: if constriction, the entropy coder, is not installed.
+
+    Example:
+      >>> import numpy as np
+      >>> from laperm_jax import codec
+      >>> codec.unpack(codec.pack({"dense": {"bias": np.ones(2)}}, recipes={}))
+      {'dense/bias': array([1., 1.])}
     """
     header, body = _container.read(file)
     tensors = read_tensors(header["tensors"])
@@ -138,27 +146,62 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
 def metadata(file: bytes) -> dict[str, str]:
     """Returns the texts that were packed with a network.
 
+    Args:
+      file: what :func:`pack` returned.
+
+    Returns:
+      Name to text, as given to :func:`pack`.
+
     Raises:
       CodecError: if the file is damaged, or of another format or version.
+
+    Example:
+      >>> import numpy as np
+      >>> from laperm_jax import codec
+      >>> codec.metadata(codec.pack({"bias": np.ones(2)}, recipes={}, metadata={"dataset": "mnist"}))
+      {'dataset': 'mnist'}
     """
     return _container.read(file)[0]["metadata"]
 
 
 def permutation_bytes(file: bytes) -> dict[str, int]:
-    """Returns the path of each array that is a permutation of its initial values, and the permutation's size.
+    """Returns how many bytes each permutation takes in a packed network.
+
+    Args:
+      file: what :func:`pack` returned.
+
+    Returns:
+      Path of each array that is a permutation of its initial values, to bytes.
 
     Raises:
       CodecError: if the file is damaged, or of another format or version.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax import codec
+      >>> from laperm_jax.initializers import Recipe
+      >>> recipe = Recipe("he_uniform", key=(0, 7))
+      >>> kernel = recipe.draw((784, 300), jnp.float32)[::-1]
+      >>> file = codec.pack({"kernel": kernel, "bias": jnp.zeros(300)}, {"kernel": recipe})
+      >>> codec.permutation_bytes(file)["kernel"] < kernel.nbytes / 3
+      True
     """
     tensors = read_tensors(_container.read(file)[0]["tensors"])
     return {tensor.path: tensor.content_bytes for tensor in tensors if tensor.recipe}
 
 
 def entropy(array: np.ndarray, axes: Axes) -> float:
-    r"""Bits that tell one order of each vector's values from all others.
+    """Bits that tell one order of each vector's values from all others.
 
-    :math:`\sum_j \log_2 (n_j! / \prod_i m_{ji}!)`, where :math:`m_{ji}` of the :math:`n_j` values of a vector are
-    equal. That is :math:`\log_2 n!` where all differ, and :math:`\log_2 \binom{n}{z}` with one value and z zeros.
+    A vector of n values, of which m1, m2, ... are equal, has ``log2(n! / (m1! m2! ...))`` bits: ``log2(n!)`` where all
+    differ, the logarithm of a binomial coefficient where all are zero or one value. The vectors' bits are added up.
+
+    Args:
+      array: weights of any shape and dtype.
+      axes: axes of one weight vector.
+
+    Returns:
+      The least size of a permutation of the array, in bits.
 
     Example:
       >>> import numpy as np

@@ -14,6 +14,7 @@ from laperm_jax.initializers._spaced import equidistant, levels, symmetric_unifo
 from laperm_jax.initializers._sparse import shared_value, sparse
 
 FAN_IN_SCALED = tuple(f"{family}_{kind}" for family in ("he", "glorot", "lecun") for kind in ("uniform", "normal"))
+"""Names of the initializers whose scale depends on the fan-in; they take no arguments."""
 
 INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     name: getattr(initializers, name)
@@ -22,6 +23,7 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
         *("constant", "normal", "orthogonal", "truncated_normal", "uniform", "variance_scaling"),
     )
 } | {init.__name__: init for init in (equidistant, levels, shared_value, symmetric_uniform)}
+"""Name of each initializer that a recipe may have, to the function that makes it."""
 
 
 class Recipe(NamedTuple):
@@ -58,6 +60,9 @@ class Recipe(NamedTuple):
     def make(self) -> Initializer:
         """Makes the initializer.
 
+        Returns:
+          A function of ``(key, shape, dtype)``.
+
         Raises:
           ValueError: if the name is unknown, or the initializer does not take the arguments.
         """
@@ -71,6 +76,13 @@ class Recipe(NamedTuple):
 
     def draw(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Draws the array with a compiled program: a draw that is not compiled may differ by rounding.
+
+        Args:
+          shape: shape of the array.
+          dtype: its dtype.
+
+        Returns:
+          The array, in memory of the host.
 
         Raises:
           ValueError: if the recipe is invalid (see :meth:`make`), its own shape has another size, or the initializer or

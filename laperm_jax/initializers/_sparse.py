@@ -10,10 +10,10 @@ from laperm_jax.initializers._checks import check_in_range, real
 
 
 def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Initializer:
-    r"""Draws from ``initializer`` and keeps each weight with probability ``keep``; the others are zero.
+    """Draws from ``initializer`` and keeps each weight with probability ``keep``; the others are zero.
 
     The zeros take part in the permutation: a sync moves connections (Qiu & Suda, 2020, sparse networks). With
-    ``rescale`` the kept weights are multiplied by :math:`1 / \sqrt{\mathrm{keep}}`, so that the variance of the kernel
+    ``rescale`` the kept weights are multiplied by ``keep ** -0.5``, so that the variance of the kernel
     is that of ``initializer``.
 
     Args:

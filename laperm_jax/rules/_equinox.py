@@ -39,7 +39,7 @@ def equinox_fan_in(path: str, leaf: jax.typing.ArrayLike, *, stacked: int = 0) -
       (1, 2, 3)
       >>> tx = laperm(optax.adam(1e-3), sync_period=100, fan_in_axes=equinox_fan_in)
 
-    .. note::
+    Note:
       PyTorch's ``ConvTranspose`` has its output axis second, ``(in, out, *kernel)``, and needs a dict or
       :func:`laperm_jax.path_fan_in`.
     """

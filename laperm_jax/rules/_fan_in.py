@@ -52,6 +52,13 @@ def all_fan_in(path: str, leaf: jax.typing.ArrayLike) -> Axes | None:
 
     The paper does so for the biases of Conv7, F1 and F2.
 
+    Args:
+      path: path of the leaf; not looked at.
+      leaf: the parameter, of any shape and dtype.
+
+    Returns:
+      The axes of one weight vector, or ``None`` for scalars.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from laperm_jax import all_fan_in
@@ -74,16 +81,14 @@ def flax_fan_in(path: str, leaf: jax.typing.ArrayLike, *, stacked: int = 0) -> A
     A name cannot tell these kernels from others. For NNX use :func:`laperm_jax.nnx_fan_in`, which reads the modules.
     For Linen put patterns of your own first: ``path_fan_in({r"heads/kernel$": (0,), "": flax_fan_in})``.
 
-    ==========================================  ==================================  =============
-    layer                                       kernel                              axes
-    ==========================================  ==================================  =============
-    ``DenseGeneral`` with several output axes   ``(in, heads, size)``               ``(0,)``
-    ``DenseGeneral`` with ``batch_dims=(0,)``   ``(batch, in, out)``                ``(1,)``
-    ``Einsum("nta,hab->nthb")``                 ``(heads, in, out)``                ``(1,)``
-    ``ConvLocal`` under another name            ``(height, width, fan-in, out)``    ``(2,)``
-    ``ConvTranspose(transpose_kernel=True)``    ``(height, width, out, in)``        ``(0, 1, 3)``
-    layers stacked by ``nn.scan``, ``nn.vmap``  ``(layers, in, out)``               ``stacked=1``
-    ==========================================  ==================================  =============
+    | layer | kernel | axes |
+    |---|---|---|
+    | ``DenseGeneral`` with several output axes | ``(in, heads, size)`` | ``(0,)`` |
+    | ``DenseGeneral`` with ``batch_dims=(0,)`` | ``(batch, in, out)`` | ``(1,)`` |
+    | ``Einsum("nta,hab->nthb")`` | ``(heads, in, out)`` | ``(1,)`` |
+    | ``ConvLocal`` under another name | ``(height, width, fan-in, out)`` | ``(2,)`` |
+    | ``ConvTranspose(transpose_kernel=True)`` | ``(height, width, out, in)`` | ``(0, 1, 3)`` |
+    | layers stacked by ``nn.scan``, ``nn.vmap`` | ``(layers, in, out)`` | ``stacked=1`` |
 
     Args:
       path: path of the leaf, as in ``"block/attention/query/kernel"``.

@@ -51,7 +51,7 @@ def nnx_fan_in(model: Any, wrt: Any = None) -> dict[str, Axes]:
       >>> tx = laperm(optax.adam(1e-3), sync_period=100, fan_in_axes=nnx_fan_in(model))
       >>> optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
-    .. note::
+    Note:
       ``LoRA`` starts with ``lora_b`` at zero, and a reordering of zeros is zero: leave it to the inner optimizer, as in
       ``{path: axes for path, axes in nnx_fan_in(model).items() if not path.endswith("lora_b")}``.
     """

@@ -32,11 +32,9 @@ def sort_vectors(weights: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
 
 
 def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, axes: Axes) -> jax.Array:
-    r"""Places the sorted initial values by the ranks of the current weights: one sync of one parameter (Algorithm 1).
+    """Places the sorted initial values by the ranks of the current weights: one sync of one parameter (Algorithm 1).
 
-    In each vector :math:`w`, with :math:`s` its initial values in ascending order,
-
-    .. math:: w_i \leftarrow s_{\mathrm{rank}(w_i)}
+    In each vector w, with s its initial values in ascending order, ``w[i]`` becomes ``s[rank(w[i])]``.
 
     Equal weights rank by position in the flattened vector, and -0 equals +0. A vector that holds NaN or inf comes back
     unchanged, bit for bit.

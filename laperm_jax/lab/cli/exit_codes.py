@@ -1,4 +1,4 @@
-"""Exit codes of the command; docs/training.md lists them for users."""
+"""Exit codes of the command; docs/command_line.md lists them for users."""
 
 DIVERGED = 1  # a loss or a weight is not finite any more
 BAD_INPUT = 2  # as argparse and tyro exit

@@ -24,6 +24,15 @@ def status() -> str | None:
     """Why the native kernel is not used on CPUs, or None if it is.
 
     The environment variable ``LAPERM_NATIVE=0`` turns it off. It is read whenever a function is traced.
+
+    Returns:
+      The reason, or None.
+
+    Example:
+      >>> from laperm_jax.sync import native
+      >>> reason = native.status()
+      >>> reason is None or isinstance(reason, str)
+      True
     """
     if os.environ.get("LAPERM_NATIVE", "1").strip().lower() in _OFF:
         return "turned off by LAPERM_NATIVE"
