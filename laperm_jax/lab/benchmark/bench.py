@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laperm_jax import flax_fan_in, laperm
-from laperm_jax._paths import leaves_by_path
+from laperm_jax._paths import PyTree, leaves_by_path
 from laperm_jax.lab.benchmark import peers
 from laperm_jax.lab.benchmark.timing import in_turns
 from laperm_jax.lab.config import PAPER, paper_preset, with_settings
@@ -125,7 +125,7 @@ def _missing(row: Row, peer_names: list[str]) -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
-def parameter_tree(name: TreeName) -> optax.Params:
+def parameter_tree(name: TreeName) -> PyTree:
     """Shapes and dtypes of a network's parameters, by Flax's names."""
     if name == "gpt2":
         return _transformer(768, {"token": {"embedding": (50_257, 768)}, "position": {"embedding": (1_024, 768)}})
@@ -135,7 +135,7 @@ def parameter_tree(name: TreeName) -> optax.Params:
     return nnx.to_pure_dict(nnx.state(nnx.eval_shape(make), nnx.Param))
 
 
-def _transformer(width: int, ends: dict[str, Any]) -> optax.Params:
+def _transformer(width: int, ends: dict[str, Any]) -> PyTree:
     """Twelve layers with heads of size 64 and four times as wide a hidden layer."""
     heads = (width // 64, 64)
     attention = {name: {"kernel": (width, *heads), "bias": heads} for name in ("query", "key", "value")}
@@ -187,7 +187,7 @@ def _image(name: TreeName) -> Shape:
     return _IMAGES.get(name, (32, 32, 3))
 
 
-def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
+def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
     """Latency of ``reconnected_params``, of a copy of the same weights and of a sort of their keys alone.
 
     Args:
@@ -244,7 +244,7 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
     }
 
 
-def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[optax.Params]) -> dict[str, Any]:
+def _redraw_and_keys(tree: PyTree, axes: dict[str, Axes], draws: list[PyTree]) -> dict[str, Any]:
     """A sync that keeps no sorted copy, and a sort of the keys alone, of contiguous rows."""
     tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes, redraw=lambda: _draw(tree, 0))
     opt_state = tx.init(draws[0])
@@ -254,7 +254,7 @@ def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[opta
     return {"redraw": lambda turn: redraw(opt_state, draws[turn % 2]), "keys_sort": lambda turn: sort(rows)}
 
 
-def measure_update(tree: optax.Params, repeats: int) -> Row:
+def measure_update(tree: PyTree, repeats: int) -> Row:
     """What a non-sync update costs over Adam's own, with donated buffers, and the seconds to compile it."""
     params = _draw(tree, 0)
     adam = optax.adam(1e-3)
@@ -302,7 +302,7 @@ def _stepper(compiled: Any, grads: Any, state: Any, params: Any, donated: int) -
     return step
 
 
-def _draw(tree: optax.Params, seed: int) -> optax.Params:
+def _draw(tree: PyTree, seed: int) -> PyTree:
     """Normal weights; each a fresh array."""
     leaves, treedef = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
