@@ -15,10 +15,11 @@ help:  ## this list
 demo: $(VENV)/lab  ## train a small network on scikit-learn's digits, in seconds
 	$(BIN)/laperm train
 
-test: $(VENV)/dev  ## lint, types, wheel, and the tests: the core on one device, the rest on eight
+test: $(VENV)/dev  ## lint, types by two checkers, wheel, and the tests: the core on one device, the rest on eight
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pyrefly check
 	$(BIN)/python -m build --wheel --outdir $(VENV)/dist
 	LAPERM_TEST_DEVICES=1 $(PYTEST) $(CORE)
 	$(PYTEST) $(CORE:%=--ignore=%)

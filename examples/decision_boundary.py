@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from matplotlib.figure import Figure
 
-from laperm_jax import laperm
+from laperm_jax import LaPerm, laperm
 
 STEPS, SYNC_PERIOD = 2000, 20
 SHOWN = (0, 20, 100, 300, 700, 2000)
@@ -60,7 +60,7 @@ def train(sync_period, points, arm):
     moments = {}
     for number in range(STEPS + 1):
         if number in SHOWN:
-            moments[number] = tx.reconnected_params(opt_state, params) if sync_period else params
+            moments[number] = tx.reconnected_params(opt_state, params) if isinstance(tx, LaPerm) else params
         params, opt_state = step(params, opt_state)
     return moments
 

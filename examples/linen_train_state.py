@@ -50,7 +50,7 @@ def main():
         state = step(state, key)
 
     trained = rule.reconnected_params(state.opt_state, state.params)  # found inside the chain's state
-    accuracy = jnp.mean(model.apply({"params": trained}, test_x).argmax(axis=1) == test_y)
+    accuracy = jnp.mean(state.apply_fn({"params": trained}, test_x).argmax(axis=1) == test_y)
     print(f"test accuracy {accuracy:.3f}, every kernel only reordered")
 
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from laperm_jax._paths import PyTree
+
 
 def check_inner(inner: Any) -> None:
     """Refuses what is not an Optax transformation.
@@ -18,7 +20,7 @@ def check_inner(inner: Any) -> None:
         raise TypeError(f"inner must be an Optax transformation such as optax.adam(1e-3), not {inner!r}{hint}")
 
 
-def forget_old_weights(inner_state: optax.OptState, is_sync: jax.typing.ArrayLike) -> optax.OptState:
+def forget_old_weights(inner_state: PyTree, is_sync: jax.typing.ArrayLike) -> PyTree:
     """Makes an inner state compute again, after a sync, what it caches about the weights before it.
 
     - Line searches keep the objective's ``value`` and ``grad``; ``optax.value_and_grad_from_state`` computes both again

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import GetAttrKey, keystr, tree_leaves_with_path
 
+PyTree = Any  # of arrays; optax.Params leaves out None, modules and what else JAX has for nodes
 KeyPath = tuple[Any, ...]
 T = TypeVar("T")
 Rule = Callable[[str, Any], T | None]  # (path, leaf) -> T, or None to leave the leaf alone
@@ -57,7 +58,7 @@ def _children(node: Any) -> list[tuple[KeyPath, Any]]:
     return tree_leaves_with_path(node, is_leaf=lambda child: child is not node)
 
 
-def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
+def leaves_by_path(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """Maps the path of every leaf to the leaf; ``None`` and ``optax.MaskedNode`` are no leaves.
 
     Raises:
@@ -71,7 +72,7 @@ def leaves_by_path(tree: optax.Params, is_leaf: Callable[[Any], bool] | None = N
     return leaves
 
 
-def map_by_path(function: Callable[[str, Any], Any], tree: optax.Params) -> Any:
+def map_by_path(function: Callable[[str, Any], Any], tree: PyTree) -> Any:
     """Like ``jax.tree.map``, for a function of ``(path, leaf)``."""
     return jax.tree.unflatten(jax.tree.structure(tree), [function(path, leaf) for path, leaf in leaves_with_path(tree)])
 
@@ -103,7 +104,7 @@ def as_rule(rule: Rule[T] | Mapping[str, T]) -> Rule[T]:
     return (lambda path, leaf: rule.get(path)) if isinstance(rule, Mapping) else rule
 
 
-def check_paths(rule: Rule[T] | Mapping[str, T] | None, tree: optax.Params, name: str) -> None:
+def check_paths(rule: Rule[T] | Mapping[str, T] | None, tree: PyTree, name: str) -> None:
     """Refuses a dict that names a path the tree does not have: most likely a typing error.
 
     Leaves that a wrapper has hidden behind an ``optax.MaskedNode`` count as present, and a tree without any leaf (the

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
-from laperm_jax._paths import leaves_by_path, names
+from laperm_jax._paths import PyTree, leaves_by_path, names
 
-RedrawFn = Callable[[], optax.Params]
+RedrawFn = Callable[[], PyTree]
 DrawFn = Callable[[jax.Array], jax.Array]  # draws one leaf, after a token is computed
 
 
@@ -39,7 +38,8 @@ def draw_functions(redraw: RedrawFn | None, weights: Mapping[str, jax.typing.Arr
             f"the state keeps no initial values of {names(weights)}: use the transform it was made by, with its redraw"
         )
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in weights.values())
-    drawn = leaves_by_path(jax.eval_shape(redraw) if traced else redraw())
+    again = redraw  # not None any more, in functions too
+    drawn = leaves_by_path(jax.eval_shape(again) if traced else again())
     _check_paths(weights, drawn)
 
     def draw(path: str, token: jax.Array) -> jax.Array:
@@ -47,7 +47,7 @@ def draw_functions(redraw: RedrawFn | None, weights: Mapping[str, jax.typing.Arr
             return drawn[path]
         # A condition that always holds, which the compiler does not know: the token has to be computed first.
         shape, dtype = drawn[path].shape, drawn[path].dtype
-        return lax.cond(token == 0, lambda: leaves_by_path(redraw())[path], lambda: jnp.zeros(shape, dtype))
+        return lax.cond(token == 0, lambda: leaves_by_path(again())[path], lambda: jnp.zeros(shape, dtype))
 
     return {path: lambda token, path=path: draw(path, token) for path in weights}  # type: ignore[misc]
 

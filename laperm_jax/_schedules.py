@@ -162,7 +162,7 @@ def with_learning_rate(first: float, learning_rate: optax.Schedule, total_steps:
         raise TypeError(f"learning_rate must be an Optax schedule, not {learning_rate!r}: see optax.constant_schedule")
 
     def rate(step: int) -> float:
-        value = float(learning_rate(step))
+        value = float(np.asarray(learning_rate(step)))
         if not math.isfinite(value):
             raise ValueError(f"learning_rate must be finite, and is {value} at update {step}")
         return value

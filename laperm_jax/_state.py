@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import leaves_by_path, names
+from laperm_jax._paths import PyTree, leaves_by_path, names
 from laperm_jax._redraw import is_redrawn
 from laperm_jax.sync._keys import bits
 from laperm_jax.sync._reconnect import sort_vectors
@@ -56,9 +55,9 @@ class LaPermState(NamedTuple):
     """
 
     count: jax.Array  # type: ignore[assignment]  # a field that hides tuple.count, as in Optax
-    sorted_init: optax.Params
-    inner_state: optax.OptState
-    residual: optax.Params | None = None
+    sorted_init: PyTree
+    inner_state: PyTree
+    residual: PyTree | None = None
     fan_in_axes: FanInAxes = FanInAxes()
 
 
@@ -80,7 +79,7 @@ class Kept(NamedTuple):
         return self.sorted_init.keys() | self.redrawn
 
 
-def record_axes(params: optax.Params, axes: Mapping[str, Axes], skip: Iterable[str]) -> FanInAxes:
+def record_axes(params: PyTree, axes: Mapping[str, Axes], skip: Iterable[str]) -> FanInAxes:
     """Records the axes of every leaf of ``params`` but those to ``skip``."""
     ndims = {path: jnp.ndim(leaf) for path, leaf in leaves_by_path(params).items() if path not in skip}
     return FanInAxes(tuple((path, _from_last(axes.get(path), ndim)) for path, ndim in ndims.items()))
@@ -110,7 +109,7 @@ def zeros_like(leaf: jax.typing.ArrayLike) -> jax.Array:
     return jax.jit(make, out_shardings=leaf.sharding if leaf.committed else None)()
 
 
-def laperm_states(opt_state: optax.OptState) -> list[LaPermState]:
+def laperm_states(opt_state: PyTree) -> list[LaPermState]:
     """Finds every LaPermState in an optimiser state.
 
     Raises:
@@ -141,7 +140,7 @@ def kept_by(*states: LaPermState) -> Kept:
     return kept
 
 
-def check_axes(state: LaPermState, axes: Mapping[str, Axes], params: optax.Params) -> None:
+def check_axes(state: LaPermState, axes: Mapping[str, Axes], params: PyTree) -> None:
     """Refuses a state that was made by another rule than the one that gives ``axes``.
 
     Raises:

@@ -1,13 +1,14 @@
 """LaPerm, lookahead permutation: the gradient transformation."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import optax
 
 from laperm_jax import _update
 from laperm_jax._inner import check_inner
+from laperm_jax._paths import PyTree
 from laperm_jax._redraw import RedrawFn
 from laperm_jax._schedules import SyncSchedule, every
 from laperm_jax._state import LaPermState
@@ -23,10 +24,23 @@ class LaPerm(optax.GradientTransformationExtraArgs):
 
     _options: _update.Options
 
+    if TYPE_CHECKING:  # what Optax types as any tree
+
+        def init(self, params: PyTree) -> LaPermState:  # pyrefly: ignore[bad-override]
+            """Makes the state."""
+
+        def update(  # pyrefly: ignore[bad-override]
+            self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: Any
+        ) -> tuple[PyTree, LaPermState]:
+            """Returns new updates and the new state."""
+
     def __new__(
-        cls, init: optax.TransformInitFn, update: optax.TransformUpdateExtraArgsFn, options: _update.Options
+        cls,
+        init: Callable[[PyTree], LaPermState],
+        update: Callable[..., tuple[PyTree, LaPermState]],
+        options: _update.Options,
     ) -> "LaPerm":
-        self = super().__new__(cls, init, update)
+        self = super().__new__(cls, init, update)  # pyrefly: ignore[bad-argument-type]  # a state is no ArrayTree
         self._options = options
         return self
 
@@ -42,7 +56,7 @@ class LaPerm(optax.GradientTransformationExtraArgs):
         return self._options.fan_in_axes
 
     def apply_gradients(
-        self, grads: optax.Updates, opt_state: LaPermState, params: Params, **extra_args: Any
+        self, grads: PyTree, opt_state: LaPermState, params: Params, **extra_args: Any
     ) -> tuple[Params, LaPermState]:
         """Does ``update`` and ``optax.apply_updates`` in one, exactly.
 
@@ -72,7 +86,7 @@ class LaPerm(optax.GradientTransformationExtraArgs):
         """
         return _update.apply_gradients(self._options, grads, opt_state, params, extra_args)
 
-    def reconnected_params(self, opt_state: optax.OptState, params: Params) -> Params:
+    def reconnected_params(self, opt_state: PyTree, params: Params) -> Params:
         """Returns the exact permutation: bit for bit the initial values, placed by the ranks of ``params``.
 
         These are the parameters to evaluate, save and report, at any moment, also between two syncs.
@@ -193,12 +207,12 @@ def laperm(
         error_feedback=error_feedback,
     )
 
-    def init(params: optax.Params) -> LaPermState:
+    def init(params: PyTree) -> LaPermState:
         return _update.init_state(options, params)
 
     def update(
-        updates: optax.Updates, state: LaPermState, params: optax.Params | None = None, **extra_args: Any
-    ) -> tuple[optax.Updates, LaPermState]:
+        updates: PyTree, state: LaPermState, params: PyTree | None = None, **extra_args: Any
+    ) -> tuple[PyTree, LaPermState]:
         return _update.update(options, updates, state, params, extra_args)
 
     return LaPerm(init, update, options)

@@ -10,7 +10,7 @@ import optax
 from jax import lax
 
 from laperm_jax._inner import forget_old_weights
-from laperm_jax._paths import leaves_by_path, map_by_path, names
+from laperm_jax._paths import PyTree, leaves_by_path, map_by_path, names
 from laperm_jax._redraw import RedrawFn, Redrawn, check_redraw
 from laperm_jax._schedules import SyncSchedule, is_sync
 from laperm_jax._state import (
@@ -52,14 +52,14 @@ class Options(NamedTuple):
     error_feedback: bool
 
 
-def resolve_rules(options: Options, params: optax.Params) -> tuple[dict[str, Axes], dict[str, float]]:
+def resolve_rules(options: Options, params: PyTree) -> tuple[dict[str, Axes], dict[str, float]]:
     """Returns the axes of each parameter that is reordered, and the value of each that is reset, by path."""
     resets = resolve_reset_values(options.reset_values, params)
     axes = vector_axes(options.fan_in_axes, params)
     return {path: axes[path] for path in axes if path not in resets}, resets
 
 
-def init_state(options: Options, params: optax.Params) -> LaPermState:
+def init_state(options: Options, params: PyTree) -> LaPermState:
     """Makes the state; see :func:`laperm_jax.laperm`."""
     warn_about_rule(options.fan_in_axes, params)
     axes, resets = resolve_rules(options, params)
@@ -80,11 +80,11 @@ def init_state(options: Options, params: optax.Params) -> LaPermState:
 
 def update(
     options: Options,
-    updates: optax.Updates,
+    updates: PyTree,
     state: LaPermState,
-    params: optax.Params | None,
+    params: PyTree | None,
     extra_args: Mapping[str, Any],
-) -> tuple[optax.Updates, LaPermState]:
+) -> tuple[PyTree, LaPermState]:
     """Returns updates that land on the permutation at a sync, and the new state."""
     if params is None:
         raise ValueError(_NO_PARAMS_MESSAGE)
@@ -114,16 +114,16 @@ def update(
 
 
 def apply_gradients(
-    options: Options, grads: optax.Updates, state: LaPermState, params: Params, extra_args: Mapping[str, Any]
+    options: Options, grads: PyTree, state: LaPermState, params: Params, extra_args: Mapping[str, Any]
 ) -> tuple[Params, LaPermState]:
     """Returns the new parameters, at a sync the permutation itself, and the new state."""
     step = _step(options, grads, state, params, extra_args)
-    params = optax.apply_updates(params, step.updates)
+    params = optax.apply_updates(params, step.updates)  # pyrefly: ignore  # any tree, not an ArrayTree
     params, residual = apply_if_sync(step.due, step.target, params, state.residual, step.paths)
     return params, step.state._replace(residual=residual)
 
 
-def reconnected_params(options: Options, opt_state: optax.OptState, params: Params) -> Params:
+def reconnected_params(options: Options, opt_state: PyTree, params: Params) -> Params:
     """Returns the exact permutation: the initial values, placed by the ranks of ``params``."""
     states = laperm_states(opt_state)
     kept = kept_by(*states)
@@ -145,8 +145,8 @@ def reconnected_params(options: Options, opt_state: optax.OptState, params: Para
 
 
 def apply_if_sync(
-    due: jax.typing.ArrayLike, sync_leaf: SyncLeafFn, tree: Params, residual: optax.Params, paths: Collection[str]
-) -> tuple[Params, optax.Params]:
+    due: jax.typing.ArrayLike, sync_leaf: SyncLeafFn, tree: Params, residual: PyTree, paths: Collection[str]
+) -> tuple[Params, PyTree]:
     """Applies ``sync_leaf`` to the leaves at ``paths`` and to their residuals if a sync is due."""
     leaves = {path: leaf for path, leaf in leaves_by_path(tree).items() if path in paths}
     residuals = leaves_by_path(residual)
@@ -163,16 +163,14 @@ def apply_if_sync(
 class _Step(NamedTuple):
     """An update of the inner transformation, and what a sync has to do after it."""
 
-    updates: optax.Updates  # of the inner transformation
+    updates: PyTree  # of the inner transformation
     state: LaPermState  # the new one, but for the residual
     due: jax.typing.ArrayLike  # bool scalar: whether this update is a sync
     target: SyncLeafFn
     paths: Collection[str]  # parameters that a sync changes
 
 
-def _step(
-    options: Options, grads: optax.Updates, state: LaPermState, params: optax.Params, extra_args: Mapping[str, Any]
-) -> _Step:
+def _step(options: Options, grads: PyTree, state: LaPermState, params: PyTree, extra_args: Mapping[str, Any]) -> _Step:
     axes, resets = resolve_rules(options, params)
     kept = _checked(options, state, params, axes)
     target = sync_targets(leaves_by_path(params), kept, axes, resets, options.redraw)
@@ -187,7 +185,7 @@ def _step(
     return _Step(updates, state, due, target, axes.keys() | resets.keys())
 
 
-def _checked(options: Options, state: LaPermState, params: optax.Params, axes: Mapping[str, Axes]) -> Kept:
+def _checked(options: Options, state: LaPermState, params: PyTree, axes: Mapping[str, Axes]) -> Kept:
     """Returns what the state keeps of the parameters, if this transform and ``params`` are those it was made for."""
     kept = kept_by(state)
     if kept.paths != axes.keys():

@@ -25,6 +25,7 @@ def main():
         averaged, ema_state = average.update(params, ema_state)
         return params, averaged, opt_state, ema_state
 
+    averaged = params
     for _ in range(STEPS):
         params, averaged, opt_state, ema_state = step(params, opt_state, ema_state)
 

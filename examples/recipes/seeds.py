@@ -16,7 +16,7 @@ def main():
     loss = lambda params: jnp.mean((x @ params["kernel"] - y) ** 2)
 
     tx = laperm(optax.adam(1e-2), sync_period=20)
-    axes = LaPermState(None, 0, 0)  # count, sorted_init, inner_state
+    axes = LaPermState(None, 0, 0)  # type: ignore[arg-type]  # of count, sorted_init, inner_state
     opt_states = jax.vmap(tx.init, out_axes=axes)(params)
 
     def step(params, opt_state):

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import optax
 from scipy.special import ndtri
 
-from laperm_jax._paths import leaves_by_path
+from laperm_jax._paths import PyTree, leaves_by_path
 from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
@@ -43,9 +42,7 @@ class Profile(NamedTuple):
     uniform_distance: float
 
 
-def weight_profiles(
-    params: optax.Params, fan_in_axes: FanInRule | Mapping[str, Axes] = matrix_fan_in
-) -> dict[str, Profile]:
+def weight_profiles(params: PyTree, fan_in_axes: FanInRule | Mapping[str, Axes] = matrix_fan_in) -> dict[str, Profile]:
     """Computes the weight profile of every layer.
 
     Args:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-import optax
 
-from laperm_jax._paths import check_paths, leaves_by_path
+from laperm_jax._paths import PyTree, check_paths, leaves_by_path
 from laperm_jax.codec import _container, _permutations
 from laperm_jax.codec._container import CodecError
 from laperm_jax.codec._tensors import DTYPES, Tensor, check_size, digest, little_endian, read_tensors, sha256
@@ -22,7 +21,7 @@ MAX_STEPS = 2**24  # iterations of a decoder's loops: minutes
 
 
 def pack(
-    params: optax.Params,
+    params: PyTree,
     recipes: Mapping[str, Recipe],
     fan_in_axes: FanInRule | Mapping[str, Axes] = matrix_fan_in,
     *,

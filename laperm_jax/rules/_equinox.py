@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import Rule, leaves_with_path, optional_types
+from laperm_jax._paths import PyTree, Rule, leaves_with_path, optional_types
 from laperm_jax.sync._vectors import Axes
 
 
@@ -51,7 +50,7 @@ def equinox_fan_in(path: str, leaf: jax.typing.ArrayLike, *, stacked: int = 0) -
     return tuple(range(stacked + 1, stacked + ndim))
 
 
-def equinox_layer_axes(params: optax.Params) -> dict[str, Axes | None]:
+def equinox_layer_axes(params: PyTree) -> dict[str, Axes | None]:
     """Maps the path of every weight of an Equinox layer to its axes, or to ``None`` if it has no vectors."""
     kernels = optional_types("equinox.nn", "Linear", "Conv", "ConvTranspose", "LSTMCell", "GRUCell")
     embeddings = optional_types("equinox.nn", "Embedding")
@@ -70,7 +69,7 @@ def equinox_layer_axes(params: optax.Params) -> dict[str, Axes | None]:
     }
 
 
-def equinox_norms(params: optax.Params) -> dict[str, float]:
+def equinox_norms(params: PyTree) -> dict[str, float]:
     """Maps the leaves of Equinox's normalization layers in the tree to 1 for a weight and 0 for a bias."""
     values = {"weight": 1.0, "bias": 0.0}
     return {path: values[name] for path, name, _, _ in _leaves_of(_norms(), params) if name in values}
@@ -80,7 +79,7 @@ def _norms() -> tuple[type, ...]:
     return optional_types("equinox.nn", "LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm")
 
 
-def _leaves_of(layers: tuple[type, ...], params: optax.Params) -> Iterator[tuple[str, str, Any, Any]]:
+def _leaves_of(layers: tuple[type, ...], params: PyTree) -> Iterator[tuple[str, str, Any, Any]]:
     """Yields path, name in the layer, layer and leaf, for every leaf of a layer of one of these types."""
     for prefix, layer in leaves_with_path(params, lambda node: isinstance(node, layers)):
         if isinstance(layer, layers):
@@ -88,7 +87,7 @@ def _leaves_of(layers: tuple[type, ...], params: optax.Params) -> Iterator[tuple
                 yield f"{prefix}/{name}" if prefix else name, name, layer, leaf
 
 
-def _on_tree(params: optax.Params) -> Rule[Axes]:
+def _on_tree(params: PyTree) -> Rule[Axes]:
     known = equinox_layer_axes(params)
     return lambda path, leaf: known[path] if path in known else equinox_fan_in(path, leaf)
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import Rule, as_rule, check_paths, leaf_dtype, leaves_by_path
+from laperm_jax._paths import PyTree, Rule, as_rule, check_paths, leaf_dtype, leaves_by_path
 from laperm_jax.sync._vectors import Axes, canonical_axes
 
 FanInRule = Rule[Axes]
@@ -155,7 +154,7 @@ def path_fan_in(patterns: Mapping[str, Axes | FanInRule | None]) -> FanInRule:
     return rule
 
 
-def vector_axes(rule: FanInRule | Mapping[str, Axes], params: optax.Params) -> dict[str, Axes]:
+def vector_axes(rule: FanInRule | Mapping[str, Axes], params: PyTree) -> dict[str, Axes]:
     """Maps the path of every leaf that ``rule`` treats to the axes of its vectors.
 
     Integer and bool leaves are left alone, and the rule is not asked about them.

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import Rule, as_rule, check_paths, is_array, leaf_dtype, leaves_by_path
+from laperm_jax._paths import PyTree, Rule, as_rule, check_paths, is_array, leaf_dtype, leaves_by_path
 from laperm_jax.rules._equinox import equinox_norms
 
 ResetRule = Rule[float]
 
 
-def norm_reset(params: optax.Params) -> dict[str, float]:
+def norm_reset(params: PyTree) -> dict[str, float]:
     """Finds every normalization layer: its scale is reset to 1 and its bias to 0.
 
     A normalization layer is recognized by the name of its gain: a leaf called ``scale`` and, beside it, one called
@@ -44,7 +43,7 @@ def norm_reset(params: optax.Params) -> dict[str, float]:
     return values
 
 
-def reset_values(rule: ResetRule | Mapping[str, float] | None, params: optax.Params) -> dict[str, float]:
+def reset_values(rule: ResetRule | Mapping[str, float] | None, params: PyTree) -> dict[str, float]:
     """Maps the path of every leaf that ``rule`` resets to its value.
 
     Raises:

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import is_array, leaves_by_path, optional_types
+from laperm_jax._paths import PyTree, is_array, leaves_by_path, optional_types
 from laperm_jax.rules._fan_in import FanInRule, matrix_fan_in, vector_axes
 from laperm_jax.rules._reset import ResetRule
 from laperm_jax.rules._reset import reset_values as resolve_reset_values
@@ -16,7 +15,7 @@ from laperm_jax.sync._vectors import Axes
 
 
 def tabulate(
-    params: optax.Params,
+    params: PyTree,
     fan_in_axes: FanInRule | Mapping[str, Axes] | None = None,
     reset_values: ResetRule | Mapping[str, float] | None = None,
 ) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 
-from laperm_jax._paths import leaf_dtype, leaves_by_path, names
+from laperm_jax._paths import PyTree, leaf_dtype, leaves_by_path, names
 from laperm_jax.rules._equinox import equinox_layer_axes
 from laperm_jax.rules._fan_in import FanInRule, all_fan_in, matrix_fan_in, vector_axes
 from laperm_jax.sync._vectors import Axes
 
 
-def warn_about_rule(rule: FanInRule | Mapping[str, Axes], params: optax.Params) -> None:
+def warn_about_rule(rule: FanInRule | Mapping[str, Axes], params: PyTree) -> None:
     """Warns if a rule treats no leaf of a tree that has matrices, or takes the wrong axis of an Equinox layer.
 
     A dict is explicit, even an empty one, and never warned about. Called by ``init``: the warning points at its caller.

@@ -1,15 +1,19 @@
-"""The benchmark: it measures what it says, and the peers do the same work. No figure is judged here."""
+"""The benchmark measures what it says, the peers do the same work, compiled programs are read. No figure is judged."""
 
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 from laperm_jax import flax_fan_in
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.lab.benchmark import bench, measuring, peers, trees
+from laperm_jax.lab.benchmark.compiled import collectives, received, sorted_elements
 from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.config.commands import BenchConfig
 from laperm_jax.rules._fan_in import vector_axes
@@ -88,3 +92,24 @@ def test_two_draws_differ():
     first, second = (measuring._draw(tree, seed) for seed in (0, 1))
     assert jax.tree.structure(first) == jax.tree.structure(tree)
     assert not np.array_equal(first["output"]["kernel"], second["output"]["kernel"])
+
+
+def compiled_text(function, spec, out_spec, dtype=jnp.float32):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
+    array = jax.ShapeDtypeStruct((16, 24), dtype, sharding=NamedSharding(mesh, spec))
+    return jax.jit(function, out_shardings=NamedSharding(mesh, out_spec)).lower(array).compile().as_text()
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(jnp.float32, 4), (jnp.int8, 1), (jnp.float16, 2)])
+def test_bytes_of_each_kind(dtype, size):
+    same = lambda array: array + 1
+    assert collectives(compiled_text(same, P("x"), P(), dtype)) == [("all-gather", 16 * 24 * size)]
+    assert received(compiled_text(same, P("x"), P(None, "x"), dtype)) == {"all-to-all": 16 * 24 * size // 8}
+    assert received(compiled_text(same, P("x"), P("x"), dtype)) == {}
+
+
+def test_what_is_sorted():
+    assert sorted_elements(compiled_text(lambda array: jnp.sort(array, axis=0), P(None, "x"), P(None, "x"))) == 16 * 3
+    two = lambda array: jax.lax.sort((array, -array), dimension=0)[1]
+    assert sorted_elements(compiled_text(two, P(None, "x"), P(None, "x"))) == 16 * 3
+    assert sorted_elements(compiled_text(lambda array: array, P(), P())) == 0

@@ -1,4 +1,4 @@
-// Runs the native kernel without JAX, under a sanitizer, against std::stable_sort; see test_native_sanitizers.py.
+// Runs the native kernel without JAX, under a sanitizer, against std::stable_sort; see test_native_library.py.
 
 #include <cstdio>
 #include <cstring>

@@ -14,7 +14,7 @@ import optax
 from jax import lax
 
 from laperm_jax import flax_fan_in, laperm
-from laperm_jax._paths import leaves_by_path
+from laperm_jax._paths import PyTree, leaves_by_path
 from laperm_jax.lab.benchmark import peers
 from laperm_jax.lab.benchmark.timing import in_turns
 from laperm_jax.lab.benchmark.trees import image_shape, parameter_tree
@@ -73,7 +73,7 @@ def measure_training_step(name: TreeName, repeats: int) -> float:
     return 1e3 * statistics.median(in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
 
 
-def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
+def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
     """Latency of ``reconnected_params``, of a copy of the same weights and of a sort of their keys alone.
 
     Args:
@@ -132,7 +132,7 @@ def measure_sync(tree: optax.Params, repeats: int, with_peers: bool) -> Row:
     }
 
 
-def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[optax.Params]) -> dict[str, Any]:
+def _redraw_and_keys(tree: PyTree, axes: dict[str, Axes], draws: list[PyTree]) -> dict[str, Any]:
     """A sync that keeps no sorted copy, and a sort of the keys alone, of contiguous rows."""
     tx = laperm(optax.identity(), _NEVER, fan_in_axes=axes, redraw=lambda: _draw(tree, 0))
     opt_state = tx.init(draws[0])
@@ -142,7 +142,7 @@ def _redraw_and_keys(tree: optax.Params, axes: dict[str, Axes], draws: list[opta
     return {"redraw": lambda turn: redraw(opt_state, draws[turn % 2]), "keys_sort": lambda turn: sort(rows)}
 
 
-def measure_update(tree: optax.Params, repeats: int) -> Row:
+def measure_update(tree: PyTree, repeats: int) -> Row:
     """What a non-sync update costs over Adam's own, with donated buffers, and the seconds to compile it."""
     params = _draw(tree, 0)
     adam = optax.adam(1e-3)
@@ -190,7 +190,7 @@ def _stepper(compiled: Any, grads: Any, state: Any, params: Any, donated: int) -
     return step
 
 
-def _draw(tree: optax.Params, seed: int) -> optax.Params:
+def _draw(tree: PyTree, seed: int) -> PyTree:
     """Normal weights; each a fresh array."""
     leaves, treedef = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))

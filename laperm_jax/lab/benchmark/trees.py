@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
+from laperm_jax._paths import PyTree
 from laperm_jax.lab.config.commands import TreeName
 from laperm_jax.lab.models import classifiers
 from laperm_jax.lab.models.classifiers import Shape
@@ -15,7 +15,7 @@ _IMAGES: dict[str, Shape] = {"f1": (28, 28, 1), "conv7": (28, 28, 1), "mlp": (28
 _ROWS: dict[str, int] = {"rows-9": 9, "rows-64": 64}  # a million weights in vectors of that length
 
 
-def parameter_tree(name: TreeName) -> optax.Params:
+def parameter_tree(name: TreeName) -> PyTree:
     """Shapes and dtypes of a network's parameters, by Flax's names; float32."""
     if length := _ROWS.get(name):
         return {"kernel": jax.ShapeDtypeStruct((length, 10**6 // length), jnp.float32)}
@@ -27,7 +27,7 @@ def parameter_tree(name: TreeName) -> optax.Params:
     return nnx.to_pure_dict(nnx.state(nnx.eval_shape(make), nnx.Param))
 
 
-def _transformer(width: int, ends: dict[str, Any]) -> optax.Params:
+def _transformer(width: int, ends: dict[str, Any]) -> PyTree:
     """Twelve layers with heads of size 64 and four times as wide a hidden layer."""
     heads = (width // 64, 64)
     attention = {name: {"kernel": (width, *heads), "bias": heads} for name in ("query", "key", "value")}

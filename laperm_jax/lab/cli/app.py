@@ -90,7 +90,7 @@ def _commands(args: Sequence[str]) -> Any:
         Annotated[command.options, tyro.conf.subcommand(name, description=summary(command.options))]
         for name, command in COMMANDS.items()
     ]
-    return Union[tuple(subcommands)]  # noqa: UP007  # made of values
+    return Union[tuple(subcommands)]  # noqa: UP007  # pyrefly: ignore  # made of values
 
 
 def _run(args: Sequence[str], console: Output) -> int:

@@ -80,8 +80,8 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
         vectors = weight_vectors(final[path], axes)
         parts[path], scaled[path] = decompose(vectors), decompose(vectors, scale=True)
         held = decompose(vectors, np.sort(weight_vectors(before[path], axes), axis=1).mean(axis=0))
-        residuals = (scaled[path].shares()[2], held.shares()[2])
-        shares[path] = Shares(*parts[path].shares(), *residuals)
+        values, places, residual = parts[path].shares()
+        shares[path] = Shares(values, places, residual, scaled[path].shares()[2], held.shares()[2])
     rng, first = np.random.default_rng(0), next(iter(parts))
     replacements: dict[str, Callable[[str], Decomposition]] = {
         "as trained": lambda path: parts[path],

@@ -41,7 +41,7 @@ def draw(replayed: Replay, out: Path) -> None:
             if unit == 0:
                 panel.set_title(_updates(replayed.steps[moment]), fontsize="small")
         row[0].set_ylabel(f"unit {unit}")
-    above.colorbar(image, ax=panels, label="value of a weight", pad=0.01)
+    above.colorbar(panels[0, 0].images[0], ax=panels, label="value of a weight", pad=0.01)
     _draw_unit(below.subplots(), replayed, limit)
     figure.savefig(out, dpi=120)
 

@@ -27,7 +27,9 @@ KernelInit = Callable[[int], Initializer]  # the number of a kernel, from 0 in n
 OUTPUT = "output"  # name of the last dense layer in every network
 
 
-def keras_bias_init(key: jax.Array, shape: Shape, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+def keras_bias_init(
+    key: jax.Array, shape: Sequence[Any], dtype: Any = jnp.float32, out_sharding: Any = None
+) -> jax.Array:
     """He-uniform as Keras draws the bias of n units: its fan-in is n, so uniform in +-sqrt(6 / n)."""
     limit = (6 / shape[0]) ** 0.5
     return jax.random.uniform(key, shape, dtype, -limit, limit, out_sharding=out_sharding)
@@ -292,7 +294,7 @@ def build(
     """
     if name not in NAMES:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(NAMES)}")
-    bias_init = zeros if name in ("mlp", "resnet50") else keras_bias_init
+    bias_init: Initializer = zeros if name in ("mlp", "resnet50") else keras_bias_init
     factory = LayerFactory(kernel_init, bias_init, rngs)
     try:
         if name == "resnet50":

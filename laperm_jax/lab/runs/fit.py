@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 
@@ -133,7 +134,7 @@ def _run_epoch(training: Training, loop: Loop, seeds: Sequence[SeedRun]) -> list
         record = {
             "epoch": epoch,
             "step": loop.step,
-            "learning_rate": float(training.method.learning_rate(loop.step - 1)),
+            "learning_rate": float(np.asarray(training.method.learning_rate(loop.step - 1))),
             "train_loss": float(losses[:, number].mean()),
             **seed.evaluate(epoch, checkpoint.state),
             "train_seconds": loop.train_seconds / loop.seeds,

@@ -96,7 +96,8 @@ class Loop:
         stop = min(steps_per_epoch, total_steps - epoch * steps_per_epoch)
         order = self._shuffle(epoch)
         if not start:
-            self._losses, self.sync_metrics = [], [None] * self.seeds
+            self._losses = []
+            self.sync_metrics = [None] * self.seeds
         watched, last_sync = self._diagnostics.steps_to_watch(self.step - start, self.step - start + stop)
         while start < stop and self.status == "running":
             if self.step == watched:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from laperm_jax import LaPerm, flax_fan_in, laperm, norm_reset
-from laperm_jax._paths import leaves_by_path, map_by_path
+from laperm_jax._paths import PyTree, leaves_by_path, map_by_path
 from laperm_jax._schedules import SyncSchedule
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.models.networks import Network
@@ -107,7 +107,7 @@ def make_method(config: TrainConfig, network: Network, examples: int) -> Method:
     )
 
 
-def _noise(key: jax.Array, residual: optax.Params, params: optax.Params, scale: float) -> optax.Params:
+def _noise(key: jax.Array, residual: PyTree, params: PyTree, scale: float) -> PyTree:
     weights = leaves_by_path(params)
     noise = optax.tree.random_like(key, residual)
     return map_by_path(lambda path, leaf: scale * weights[path].std() * leaf, noise)
