@@ -7,7 +7,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 CORE = $(addprefix tests/,sync/test_reconnect.py test_transform.py test_error_feedback.py test_state.py test_redraw.py \
   test_optax_interop.py test_odd_trees.py test_inner.py)
 
-.PHONY: help demo test newest nightly docs format readme clean
+.PHONY: help demo test newest nightly tpu docs format readme clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +30,10 @@ newest: $(VENV)/dev  ## the tests on eight devices, with their coverage: make ne
 nightly: $(VENV)/dev  ## what takes too long for every run: the core on eight devices, kills, full disks, every placement
 	$(PYTEST) $(CORE)
 	$(PYTEST) -m nightly --hypothesis-profile nightly
+
+tpu: $(VENV)/dev  ## compile training steps for TPUs, on this machine, and count what the compiler made
+	$(BIN)/python -m pip install --quiet "jax[tpu]"
+	JAX_PLATFORMS=cpu TPU_SKIP_MDS_QUERY=1 $(BIN)/python benchmarks/tpu.py
 
 docs: $(VENV)/docs  ## the site, into site/
 	$(BIN)/zensical build --clean --strict

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from abstract import abstract_state
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from record import write
@@ -67,7 +66,7 @@ def place(mesh: Any, shapes: dict[str, tuple[int, ...]], layout: str, layers: in
 
 def compile_update(tx: Any, params: Any) -> tuple[Any, Any]:
     """The compiled step, in place, and the function that makes its state: each leaf laid out as its parameter."""
-    state = abstract_state(tx, params)
+    state = compiled.abstract_state(tx, params)
     step = jax.jit(tx.apply_gradients, donate_argnums=(0, 1, 2))
     init = jax.jit(tx.init, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state))
     return step.lower(params, state, params).compile(), init

@@ -61,3 +61,16 @@ def some_of(cases, keep):
     as_tuple = lambda case: case if isinstance(case, tuple) else (case,)
     marks = lambda number: () if number in keep else pytest.mark.nightly
     return [pytest.param(*as_tuple(case), marks=marks(number)) for number, case in enumerate(cases)]
+
+
+def inputs(*shape):
+    """Normal float32 numbers."""
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def fan_in_of(gradient):
+    """The axes of one weight vector: those along which the entries lie that one unit's outputs have a gradient for."""
+    entries = np.argwhere(gradient)
+    axes = tuple(axis for axis, _ in enumerate(gradient.shape) if len(set(entries[:, axis])) > 1)
+    assert len(entries) == np.prod([gradient.shape[axis] for axis in axes])  # whole axes
+    return axes

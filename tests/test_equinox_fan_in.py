@@ -8,7 +8,7 @@ import pytest
 
 from laperm_jax import all_fan_in, equinox_fan_in, laperm, matrix_fan_in, norm_reset, path_fan_in
 from laperm_jax.rules._fan_in import vector_axes
-from tests.gradients import fan_in_of, inputs
+from tests.cases import fan_in_of, inputs
 
 eqx = pytest.importorskip("equinox")
 KEY = jax.random.key(0)

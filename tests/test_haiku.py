@@ -8,7 +8,7 @@ import pytest
 
 from laperm_jax import flax_fan_in, laperm, matrix_fan_in, norm_reset, path_fan_in
 from laperm_jax.rules._fan_in import vector_axes
-from tests.gradients import fan_in_of, inputs
+from tests.cases import fan_in_of, inputs
 
 hk = pytest.importorskip("haiku")
 haiku_fan_in = path_fan_in({r"conv2_d_transpose\S*/w$": (0, 1, 3), r"(^|/)w(_i|_h)?$": matrix_fan_in})

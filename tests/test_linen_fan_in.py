@@ -10,7 +10,7 @@ import pytest
 from laperm_jax import flax_fan_in, path_fan_in
 from laperm_jax._paths import leaves_by_path
 from laperm_jax.rules._fan_in import vector_axes
-from tests.gradients import fan_in_of, inputs
+from tests.cases import fan_in_of, inputs
 
 last, last_two, first_and_last = (lambda y: y[..., 0]), (lambda y: y[..., 0, 0]), (lambda y: y[0, ..., 0])
 LAYERS = {  # layer, shape of its inputs, one unit's outputs

@@ -11,7 +11,7 @@ from flax import nnx
 
 from laperm_jax import laperm, nnx_fan_in
 from laperm_jax._paths import leaves_by_path
-from tests.gradients import fan_in_of, inputs
+from tests.cases import fan_in_of, inputs
 
 
 def stacked(make, axis, layers=7):

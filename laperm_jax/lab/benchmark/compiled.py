@@ -1,14 +1,34 @@
-"""What the text of a compiled program says about devices: what they send each other, and what each of them sorts."""
+"""Programs compiled for other devices: the state without its values; what devices send each other, and sort."""
 
 import math
 import re
 from collections import Counter
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 _SHAPE = re.compile(r"(pred|bf16|[suf]\d+)\[([\d,]*)\]")
 _COLLECTIVE = re.compile(r"= (.*?) (all-gather|all-to-all|all-reduce|collective-permute|reduce-scatter)(?:-start)?\(")
 _SORT = re.compile(r"= (.*?) sort\(")
+
+
+def abstract_state(tx: Any, params: Any) -> Any:
+    """Shapes, dtypes and shardings of the state for abstract parameters; what belongs to none is on every device."""
+    (mesh,) = {leaf.sharding.mesh for leaf in jax.tree.leaves(params)}
+    whole = NamedSharding(mesh, PartitionSpec())
+    untreated = lambda leaf: isinstance(leaf, optax.MaskedNode)
+    on = lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return optax.tree.map_params(
+        tx,
+        lambda leaf, param: leaf if untreated(leaf) else on(leaf, param.sharding),
+        jax.eval_shape(tx.init, params),
+        params,
+        transform_non_params=lambda leaf: on(leaf, whole),
+        is_leaf=untreated,
+    )
 
 
 def collectives(text: str) -> list[tuple[str, int]]:
