@@ -4,7 +4,7 @@
     python -m laperm_jax.lab.training.launch -n 2 --devices 4 examples/multi_process.py --out runs/two
 
 Both go through the same batches and give the same curve, up to the rounding of sums. Run again with the same --out, it
-goes on from the last checkpoint, also on another number of devices or processes.
+resumes from the last checkpoint, also on another number of devices or processes.
 """
 
 import argparse

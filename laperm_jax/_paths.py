@@ -16,7 +16,7 @@ Rule = Callable[[str, Any], T | None]  # (path, leaf) -> T, or None to leave the
 
 
 def optional_types(module: str, *names: str) -> tuple[type, ...]:
-    """Returns classes of a library that is no dependency; none if nobody has imported it.
+    """Returns classes of a library that is not a dependency; none if nobody has imported it.
 
     A tree can hold an instance of a class only after the class's module was imported, so ``sys.modules`` is enough.
     """

@@ -18,7 +18,7 @@ class Redrawn(NamedTuple):
 
 
 def is_redrawn(node: Any) -> bool:
-    """Tells whether a node of ``sorted_init`` stands for values that are drawn again."""
+    """Tells whether a node of ``sorted_init`` means values that are drawn again."""
     return isinstance(node, Redrawn)
 
 

@@ -96,7 +96,7 @@ def test_nnx_optimizer(period):
         assert_permuted(reconnected, initial)
     assert (model.norm.scale[...] == 1).all() == (period == 4)
 
-    nnx.update(model, reconnected)  # the exact weights go back into the model, and training goes on
+    nnx.update(model, reconnected)  # the exact weights go back into the model, and training continues
     assert_permuted(nnx.state(model, nnx.Param), initial)
     step(model, optimizer)
 

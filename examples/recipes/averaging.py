@@ -1,4 +1,4 @@
-"""Averages of weights: an average is no permutation of the initial values, so reconnect it before you evaluate it."""
+"""Averages of weights: an average is not a permutation of the initial values. Reconnect it before you evaluate it."""
 
 import jax
 import jax.numpy as jnp

@@ -51,7 +51,7 @@ def read(file: bytes) -> tuple[dict[str, Any], memoryview]:
     """
     view = memoryview(file)
     if view[: len(_MAGIC)] != _MAGIC:
-        raise CodecError("Invalid file: this is no packed network; `laperm pack` writes them")
+        raise CodecError("Invalid file: not a packed network; `laperm pack` writes them")
     if view[len(_MAGIC) : len(_MAGIC) + 1] != bytes([VERSION]):
         raise CodecError(
             f"Invalid file: it is damaged, or of another version of the format than {VERSION}; update laperm_jax"
@@ -91,4 +91,4 @@ def _check(header: Any) -> None:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")

@@ -37,7 +37,7 @@ def text(value: Any, longest: int = 2**16) -> str:
 def one_of(value: Any, allowed: tuple[str, ...]) -> str:
     """Returns one of the names that are allowed; raises ValueError for anything else."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{shown(value)} is none of {', '.join(allowed)}")
+        raise ValueError(f"{shown(value)} is not one of {', '.join(allowed)}")
     return value
 
 

@@ -233,7 +233,7 @@ def _ranks(path: str, array: np.ndarray, initial: np.ndarray, axes: Axes) -> tup
     keys, ascending = bit_keys(columns), np.sort(bit_keys(as_columns(initial, axes)), axis=0)
     order = np.argsort(keys, axis=0)
     if (np.take_along_axis(keys, order, axis=0) != ascending).any():
-        raise ValueError(f"{path} is no permutation of the initial values that its recipe draws")
+        raise ValueError(f"{path} is not a permutation of the initial values that its recipe draws")
     ranks = np.empty(order.shape, np.int32)
     np.put_along_axis(ranks, order, np.arange(len(order), dtype=np.int32)[:, None], axis=0)
     return ranks, from_bit_keys(ascending, array.dtype)

@@ -10,7 +10,7 @@ def real(name: str, value: Any) -> float:
     """Returns a finite number as a float.
 
     Raises:
-      TypeError: if the value is no real number.
+      TypeError: if the value is not a real number.
       ValueError: if it is NaN or infinite.
     """
     try:

@@ -30,7 +30,7 @@ def equidistant(limit: float, axes: Axes | None = None) -> Initializer:
       An initializer.
 
     Raises:
-      TypeError: if ``limit`` is no real number.
+      TypeError: if ``limit`` is not a real number.
       ValueError: if ``limit`` is not finite and greater than 0.
 
     Example:
@@ -53,7 +53,7 @@ def equidistant(limit: float, axes: Axes | None = None) -> Initializer:
 def levels(number: float, std: float | None = None, axes: Axes | None = None) -> Initializer:
     """Gives each weight vector a few evenly spaced values, each as often as the others, in random order.
 
-    The values lie symmetrically around zero; two levels are one magnitude with both signs. Where the fan-in is no
+    The values are symmetric around zero; two levels are one magnitude with both signs. Where the fan-in is no
     multiple of ``number``, how often they occur in a vector differs by one. A vector shorter than ``number`` has that
     many different levels, evenly spread, and other vectors have others: the levels are balanced over the kernel.
 
@@ -68,7 +68,7 @@ def levels(number: float, std: float | None = None, axes: Axes | None = None) ->
       An initializer.
 
     Raises:
-      TypeError: if an argument is no real number.
+      TypeError: if an argument is not a real number.
       ValueError: if ``number`` is not whole or out of range, or ``std`` is not finite and greater than 0.
 
     Example:
@@ -123,7 +123,7 @@ def symmetric_uniform(limit: float) -> Initializer:
       An initializer.
 
     Raises:
-      TypeError: if ``limit`` is no real number.
+      TypeError: if ``limit`` is not a real number.
       ValueError: if ``limit`` is not finite and greater than 0.
 
     Example:

@@ -65,7 +65,7 @@ def shared_value(value: float, keep: float = 1.0) -> Initializer:
       An initializer.
 
     Raises:
-      TypeError: if ``value`` is no real number.
+      TypeError: if ``value`` is not a real number.
       ValueError: if ``value`` is not finite, or ``keep`` is not in (0, 1].
 
     Example:

@@ -131,7 +131,7 @@ def path_fan_in(patterns: Mapping[str, Axes | FanInRule | None]) -> FanInRule:
       A fan-in rule.
 
     Raises:
-      re.error: if a pattern is no regular expression.
+      re.error: if a pattern is not a valid regular expression.
 
     Example:
       >>> import jax.numpy as jnp
@@ -160,7 +160,7 @@ def vector_axes(rule: FanInRule | Mapping[str, Axes], params: PyTree) -> dict[st
     Integer and bool leaves are left alone, and the rule is not asked about them.
 
     Raises:
-      TypeError: for a complex leaf that the rule treats, for axes that are no tuple of ints, for a leaf that is no
+      TypeError: for a complex leaf that the rule treats, for axes that are not a tuple of ints, for a leaf that is not
         array.
       ValueError: for axes that do not fit their leaf, and for a dict that names an unknown path.
     """

@@ -55,7 +55,7 @@ def nnx_fan_in(model: Any, wrt: Any = None) -> dict[str, Axes]:
       ``LoRA`` starts with ``lora_b`` at zero, and a reordering of zeros is zero: leave it to the inner optimizer, as in
       ``{path: axes for path, axes in nnx_fan_in(model).items() if not path.endswith("lora_b")}``.
     """
-    from flax import nnx  # no dependency of the core
+    from flax import nnx  # not a dependency of the core
 
     if not isinstance(model, nnx.Module):
         raise TypeError(f"nnx_fan_in reads the layers of an nnx.Module; {type(model).__name__} is not one")
@@ -74,7 +74,7 @@ def nnx_fan_in(model: Any, wrt: Any = None) -> dict[str, Axes]:
 
 
 def _kernels(module: Any) -> list[Kernel]:
-    """Returns the kernels of a layer; none of a module that is no known layer."""
+    """Returns the kernels of a layer; none of a module that is not a known layer."""
     from flax import nnx
 
     match module:

@@ -22,8 +22,8 @@ def tabulate(
     """Shows what a sync does to each parameter, as plain text.
 
     Args:
-      params: parameter tree, or the shapes of one (``jax.ShapeDtypeStruct``); an ``nnx.Module`` stands for its
-        ``nnx.Param`` leaves, and what is no array in an Equinox module is skipped.
+      params: parameter tree, or the shapes of one (``jax.ShapeDtypeStruct``); an ``nnx.Module`` means its
+        ``nnx.Param`` leaves, and what is not an array in an Equinox module is skipped.
       fan_in_axes: as for :func:`laperm_jax.laperm`.
       reset_values: as for :func:`laperm_jax.laperm`.
 

@@ -107,7 +107,7 @@ def test_a_recipe_without_rescale_is_written_as_before(network):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"params": {"kernel": np.ones((3, 2), np.float32)}}, "kernel is no permutation of the initial values"),
+        ({"params": {"kernel": np.ones((3, 2), np.float32)}}, "kernel is not a permutation of the initial values"),
         ({"params": {"kernel": np.ones((3, 2), np.complex64)}}, "is complex64"),
         ({"params": {"kernel": np.ones((3, 2), np.float64)}}, "kernel is float64 and drawn as float32"),
         ({"params": {"kernel": np.ones((0, 2), np.float32)}, "recipes": {"kernel": Recipe("he_normal")}}, "be drawn"),

@@ -118,7 +118,7 @@ def test_embeddings_are_reordered_where_asked_for():
 def test_patterns_that_match_nothing_are_refused(option):
     with pytest.raises(ConfigError, match=rf"--{option} qurey is found in no path; there are .*attention/query/kernel"):
         trained(**{option: ("qurey",)})
-    with pytest.raises(ConfigError, match=rf"--{option} \( is no regular expression"):
+    with pytest.raises(ConfigError, match=rf"--{option} \( is not a valid regular expression"):
         trained(**{option: ("(",)})
 
 

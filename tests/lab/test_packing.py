@@ -76,7 +76,7 @@ def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):
 
 
 def test_recipes_refuse_a_malformed_pattern():
-    with pytest.raises(ConfigError, match=r"--free '\(' is no regular expression"):
+    with pytest.raises(ConfigError, match=r"--free '\(' is not a valid regular expression"):
         packing.recipes(with_settings(MLP, free=("(",)))
 
 
@@ -97,7 +97,7 @@ def test_pack_refuses(run, tmp_path, capsys):
     assert "cannot be read as safetensors" in refuse(begun, capsys)
     weights = load_file(run / "weights.safetensors")
     save_file({path: array + 1 for path, array in weights.items()}, tmp_path / "begun" / "weights.safetensors")
-    assert "is no permutation of the initial values that its recipe draws; pack it with the jax" in refuse(
+    assert "is not a permutation of the initial values that its recipe draws; pack it with the jax" in refuse(
         begun, capsys
     )
     (tmp_path / "begun" / "config.json").write_text('{"model": "mlp", "colour": "red"}')

@@ -57,7 +57,7 @@ def check_fields(config: Any) -> None:
     """Checks each field of a dataclass, and of dataclasses in it, against its type.
 
     Raises:
-      ConfigError: for a name that is none of the choices, and a number out of range.
+      ConfigError: for a name that is not one of the choices, and a number out of range.
     """
     for name, type_ in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)

@@ -66,8 +66,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Checks the options that can be checked without the data.
 
     Raises:
-      ConfigError: for a name that is none of its choices, and if there is no such file.
+      ConfigError: for a name that is not one of its choices, and if there is no such file.
     """
     check_fields(config)
     if not config.keras_weights.is_file():
-        raise ConfigError(f"--keras-weights {config.keras_weights} is no file; name a Keras weight file (HDF5)")
+        raise ConfigError(f"--keras-weights {config.keras_weights} is not a file; name a Keras weight file (HDF5)")

@@ -45,7 +45,7 @@ def with_settings(config: TrainConfig, **flat: Any) -> TrainConfig:
       A new config.
 
     Raises:
-      TypeError: for a name that is no setting.
+      TypeError: for a name that is not a setting.
 
     Example:
       >>> from laperm_jax.lab.config import TrainConfig, with_settings
@@ -68,7 +68,7 @@ def from_settings(flat: Mapping[str, Any]) -> TrainConfig:
       The config.
 
     Raises:
-      ConfigError: for a name that is no setting.
+      ConfigError: for a name that is not a setting.
 
     Example:
       >>> from laperm_jax.lab.config import from_settings

@@ -9,7 +9,7 @@ from jax.scipy.ndimage import map_coordinates
 
 
 class Augmentation(NamedTuple):
-    """Ranges that a transformation is drawn from, uniformly and anew for every image.
+    """Ranges that a transformation is drawn from, uniformly and independently for every image.
 
     Attributes:
       rotation: degrees, to either side.

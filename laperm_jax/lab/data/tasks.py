@@ -140,7 +140,7 @@ class Classification(Task):
 class Language(Task):
     """Pieces of a text, and each of their next characters; loss and score are the cross-entropy in nats a character.
 
-    An epoch goes through pieces that lie side by side in the text, from a place that is drawn anew for each epoch. All
+    An epoch goes through adjacent pieces in the text, from a place that is drawn again for each epoch. All
     characters of the validation and of the test text but their first are predicted, each from those before it in its
     piece.
 

@@ -49,7 +49,7 @@ def estimate(values: np.ndarray) -> Estimate:
 
 
 class Range(NamedTuple):
-    """A criterion: the true value lies from ``low`` to ``high``.
+    """A criterion: the true value is between ``low`` and ``high``.
 
     Example:
       >>> from laperm_jax.lab.experiments.statistics import Estimate, at_least

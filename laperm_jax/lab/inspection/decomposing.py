@@ -65,10 +65,10 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
       data_dir: data directory of TensorFlow Datasets.
 
     Returns:
-      Shares and scores. BatchNorm statistics are measured anew for each replacement.
+      Shares and scores. BatchNorm statistics are measured again for each replacement.
 
     Raises:
-      ConfigError: if there is no such run, it has not come to its end, or its dataset is not prepared.
+      ConfigError: if there is no such run, it is not finished, or its dataset is not prepared.
     """
     config, final = resolve(run_folder.read_config(run)), run_folder.read_weights(run)
     task, network, _ = build_evaluation(config, datasets.load(config.data.dataset, data_dir))

@@ -65,7 +65,7 @@ def evaluate(config: EvaluateConfig) -> tuple[float, dict[str, Counts]]:
 def describe(vectors: np.ndarray) -> Counts:
     """Says what weight vectors look like.
 
-    A vector looks He-uniform if its entries, but for zeros (pruned weights), lie within +-sqrt(6 / fan_in) and a
+    A vector looks He-uniform if its entries, but for zeros (pruned weights), are within +-sqrt(6 / fan_in) and a
     Kolmogorov-Smirnov test against the uniform distribution there gives p >= ``LEVEL`` / vectors (Bonferroni). Short
     vectors pass easily. A single entry shares its value with none, and is tested.
 

@@ -74,7 +74,7 @@ def _unzipped(path: Path) -> IO[bytes]:
                 raise ValueError(f"its {_ARCHIVED} of {size:,} bytes is compressed; unzip it, and name that file")
             return io.BytesIO(archive.read(_ARCHIVED))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"it is no Keras archive, or is damaged ({error})") from error
+        raise ValueError(f"not a Keras archive, or damaged ({error})") from error
 
 
 def _variables(file: h5py.File, limit: int) -> Iterator[Variable]:

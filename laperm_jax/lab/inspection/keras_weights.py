@@ -31,7 +31,7 @@ _KINDS = {4: "convolution", 2: "dense"}  # by the rank of the kernel
 def load(path: Path, model: str, image_shape: Shape) -> Weights:
     """Reads the weights of a network from a Keras file: of ``save_weights``, or of ``save`` with all of a model.
 
-    A file lists layers by their depth, where the shortcut of a ResNet block stands among the layers beside it. So the
+    A file lists layers by their depth, where the shortcut of a ResNet block appears among the layers beside it. So the
     layers of one kind are matched by the numbers that Keras gave them, from any first number on: that is the order in
     which they were made, here as there. A bias that the network does not have must be zero.
 
@@ -44,7 +44,7 @@ def load(path: Path, model: str, image_shape: Shape) -> Weights:
       Path of each parameter and BatchNorm statistic to its float32 array, in network order.
 
     Raises:
-      ConfigError: if there is no such file, it is no Keras weight file, or it holds another network.
+      ConfigError: if there is no such file, it is not a Keras weight file, or it holds another network.
       ValueError: if the network does not fit the images.
 
     Example:
@@ -101,7 +101,7 @@ def _read_layer(path: Path, group: h5py.Group, name: str) -> dict[str, np.ndarra
     for weight in _names(path, group.get(name), "weight_names"):
         dataset, short_name = group.get(f"{name}/{weight}"), weight.split("/")[-1].split(":")[0]
         if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
-            raise ConfigError(f"{path} lists {weight} and holds no such array of floats: it is damaged; get it anew")
+            raise ConfigError(f"{path} lists {weight}, which is not in it as floats: it is damaged; download it again")
         leaf = _FLAX_NAMES.get(short_name)
         if leaf is None or leaf in leaves:
             raise ConfigError(
@@ -119,8 +119,8 @@ def _names(path: Path, group: h5py.Group | None, attribute: str) -> list[str]:
     keys = [attribute] if attribute in attributes else sorted(numbered, key=lambda key: int(key[len(attribute) :]))
     if not keys:
         raise ConfigError(
-            f"{path} has no {attribute}, so it is no weight file of Keras 2 (model.save_weights('NAME.h5')); Keras 3's "
-            ".weights.h5 and .keras have another layout: write it anew in the old one"
+            f"{path} has no {attribute}, so it is not a weight file of Keras 2 (model.save_weights('NAME.h5')); "
+            "Keras 3's .weights.h5 and .keras have another layout: save it again in the old one"
         )
     return [name.decode() if isinstance(name, bytes) else str(name) for key in keys for name in attributes[key]]
 

@@ -1,4 +1,4 @@
-"""Axis conventions of other libraries: which axes of a named array form one weight vector, and what is no weight.
+"""Axis conventions of other libraries: which axes of a named array form one weight vector, and what is not a weight.
 
 A file of weights holds names and arrays. What a layer does with an array is told by its name alone, as PyTorch, Keras,
 Flax, Haiku and Equinox give them.

@@ -27,13 +27,13 @@ def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]
       Size of the run's weights and of the file, in bytes.
 
     Raises:
-      ConfigError: if there is no such run, it has no sync period, its weights are no permutations of its initial
+      ConfigError: if there is no such run, it has no sync period, its weights are not permutations of its initial
         values as they are drawn here, or the file exists.
       OutputError: if the file cannot be written.
     """
     config = run_folder.read_config(run)
     if config.sync.sync_period is None:
-        raise ConfigError(f"{run} was trained without a sync period: its weights are no permutation of anything")
+        raise ConfigError(f"{run} was trained without a sync period: its weights are not permutations")
     final = run_folder.read_weights(run)
     _check_new(out)
     size = (run / run_folder.WEIGHTS).stat().st_size
@@ -105,7 +105,7 @@ def recipes(config: TrainConfig) -> dict[str, Recipe]:
     try:
         free = {path for path in found for pattern in config.sync.free if re.search(pattern, path)}
     except re.error as error:
-        raise ConfigError(f"--free {error.pattern!r} is no regular expression: {error}") from None
+        raise ConfigError(f"--free {error.pattern!r} is not a valid regular expression: {error}") from None
     return {path: recipe for path, recipe in found.items() if path not in free}
 
 

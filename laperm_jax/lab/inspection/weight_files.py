@@ -76,7 +76,7 @@ def read(path: Path, outputs: Outputs = "auto") -> Layers:
         **dict.fromkeys((".h5", ".hdf5", ".keras"), hdf5.read),
     }
     if path.suffix not in readers:
-        raise ConfigError(f"{path} is none of {', '.join(f'*{suffix}' for suffix in readers)}")
+        raise ConfigError(f"{path} is not one of {', '.join(f'*{suffix}' for suffix in readers)}")
     try:
         variables = readers[path.suffix](path)
         layers = _kernels(variables, outputs)

@@ -19,7 +19,7 @@ class Approximator(nnx.Module):
     r"""A network with one hidden layer of ReLUs, of which only the coefficients and two numbers are trained.
 
     On the line, :math:`f(x) = \alpha + 40 \gamma \sum_i [p_i (x - b_i)_+ + q_i (b_i - x)_+] / n` with n units at places
-    :math:`b_i` that lie evenly on [0, 1]. In the plane units rise along directions that are spread evenly over the
+    :math:`b_i` spaced evenly on [0, 1]. In the plane units rise along directions that are spread evenly over the
     circle. The coefficients :math:`(p, q)` are one weight vector; :math:`\alpha` and
     :math:`\gamma` are left to the inner optimiser.
 

@@ -101,7 +101,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.n < 1 or options.devices < 1:
         parser.error("-n and --devices must be 1 or more")
     if not Path(options.program).is_file():
-        parser.error(f"{options.program} is no file")
+        parser.error(f"{options.program} is not a file")
     processes = _start(options)
     try:
         return _watch(processes)

@@ -36,7 +36,7 @@ def matching(params: Tree, patterns: Sequence[str], option: str) -> set[str]:
     """Paths of parameters that match any of several regular expressions.
 
     Raises:
-      ConfigError: naming the option, for a pattern that is no regular expression, or that matches no path.
+      ConfigError: naming the option, for a pattern that is not a valid regular expression, or that matches no path.
 
     Example:
       >>> import jax.numpy as jnp
@@ -50,7 +50,7 @@ def matching(params: Tree, patterns: Sequence[str], option: str) -> set[str]:
         try:
             matches = {path for path in paths if re.search(pattern, path)}
         except re.error as error:
-            raise ConfigError(f"{option} {pattern} is no regular expression: {error}") from None
+            raise ConfigError(f"{option} {pattern} is not a valid regular expression: {error}") from None
         if not matches:
             raise ConfigError(f"{option} {pattern} is found in no path; there are {', '.join(paths)}")
         found |= matches

@@ -150,7 +150,7 @@ def test_a_bias_the_network_does_not_have_must_be_zero(tmp_path):
         ),
         ("f1", MNIST, [("flatten", None)], {}, "holds no weights, and f1 has 1 x dense"),
         ("f1", MNIST, None, {"output/kernel": np.ones((3, 784, 10))}, "holds 1 x other, and f1 has 1 x dense"),
-        ("f1", MNIST, None, {"output/kernel": np.ones((784, 10), int)}, "lists dense/kernel:0 and holds no such array"),
+        ("f1", MNIST, None, {"output/kernel": np.ones((784, 10), int)}, "lists dense/kernel:0, which is not in it"),
     ],
 )
 def test_another_network_is_refused(model, image_shape, layers, change, message, tmp_path):
@@ -170,7 +170,7 @@ def test_files_that_are_no_weight_files_are_refused(tmp_path, capsys):
     path = tmp_path / "a.h5"
     line = ["evaluate", "--keras-weights", str(path), "--model", "f1", "--dataset", "digits"]
     assert cli.main(line) == 2
-    assert capsys.readouterr().err == f"laperm: --keras-weights {path} is no file; name a Keras weight file (HDF5)\n"
+    assert capsys.readouterr().err == f"laperm: --keras-weights {path} is not a file; name a Keras weight file (HDF5)\n"
     with pytest.raises(ConfigError, match="there is no file"):
         keras_weights.load(path, "f1", MNIST)
     path.write_text("no HDF5")
@@ -179,7 +179,7 @@ def test_files_that_are_no_weight_files_are_refused(tmp_path, capsys):
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = np.zeros((784, 10))  # as in Keras 3
     assert cli.main(line) == 2
-    assert "has no layer_names, so it is no weight file of Keras 2" in capsys.readouterr().err
+    assert "has no layer_names, so it is not a weight file of Keras 2" in capsys.readouterr().err
     with h5py.File(path, "a") as file:
         file.attrs["layer_names"] = ["dense"]
     with pytest.raises(ConfigError, match="has no weight_names"):

@@ -85,6 +85,6 @@ def test_what_cannot_be_profiled_is_refused(runs, tmp_path, refuse):
     save_file({"kernel": np.full((3, 3), np.nan)}, tmp_path / "nan.safetensors")
     assert "kernel: vectors must be finite" in refuse("profile", tmp_path / "nan.safetensors")
     run, _ = runs["laperm"]
-    assert "is no picture; name one of *.png" in refuse("profile", run, "--out", tmp_path / "p.txt")
+    assert "is not a picture file; name one of *.png" in refuse("profile", run, "--out", tmp_path / "p.txt")
     (tmp_path / "file").touch()
     assert f"{tmp_path / 'file'} is a file" in refuse("profile", run, "--out", tmp_path / "file" / "p.png")

@@ -100,9 +100,9 @@ def test_what_cannot_be_traced_is_refused(runs, tmp_path, refuse):
     run, _ = runs["laperm"]
     assert "there are dense1/kernel, output/kernel" in refuse("trace", run, "--layer", "conv")
     assert "--out" in (line := refuse("trace", run, "--out", tmp_path / "trace.doc"))
-    assert "is no picture; name one of *.png" in line
+    assert "is not a picture file; name one of *.png" in line
     assert "--animate" in (line := refuse("trace", run, "--animate", tmp_path / "trace.png"))
-    assert "is no picture; name one of *.webp, *.gif" in line
+    assert "is not a picture file; name one of *.webp, *.gif" in line
     assert "holds no run" in refuse("trace", tmp_path)
     begun = tmp_path / "begun"
     begun.mkdir()

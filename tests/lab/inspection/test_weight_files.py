@@ -248,7 +248,7 @@ def test_keras_archives_that_cannot_be_read_are_refused_with_a_sentence(tmp_path
     with pytest.raises(ConfigError, match=r"it holds no model\.weights\.h5"):
         weight_files.read(keras_archive(tmp_path / "b.keras", {"config.json": "{}"}))
     (tmp_path / "c.keras").write_bytes((tmp_path / "b.keras").read_bytes()[:-30])
-    with pytest.raises(ConfigError, match=r"c\.keras cannot be read: it is no Keras archive, or is damaged"):
+    with pytest.raises(ConfigError, match=r"c\.keras cannot be read: not a Keras archive, or damaged"):
         weight_files.read(tmp_path / "c.keras")
     with pytest.raises(ConfigError, match="cannot be read"):
         weight_files.read(keras_archive(tmp_path / "d.keras", {"model.weights.h5": b"no HDF5"}))
@@ -299,5 +299,5 @@ def test_files_without_kernels_say_what_they_hold(tmp_path):
     with pytest.raises(ConfigError, match="there is no file"):
         weight_files.read(tmp_path / "none.h5")
     (tmp_path / "text.txt").touch()
-    with pytest.raises(ConfigError, match=r"is none of \*.laperm, \*.safetensors, \*.h5"):
+    with pytest.raises(ConfigError, match=r"is not one of \*.laperm, \*.safetensors, \*.h5"):
         weight_files.read(tmp_path / "text.txt")

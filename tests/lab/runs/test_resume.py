@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: the same bits, and nothing lost, whatever stopped them."""
+"""Stopped and resumed runs: the same bits, and nothing lost, whatever stopped them."""
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_is_being_written_does_not_see_later_epochs(tmp_path, 
     [([0.5, 0.2, 0.1, 0.3, 0.4], [1, 1, 1, 1, 1]), ([0.1, 0.5, 0.2, 0.3, 0.5], [1, 2, 2, 2, 5])],
 )
 def test_the_best_epoch_can_be_read_however_often_a_run_was_stopped(scores, best, tmp_path):
-    """A folder that is opened anew for each epoch; the last two checkpoints are whole, each with its best epoch."""
+    """A folder that is opened again for each epoch; the last two checkpoints are whole, each with its best epoch."""
     config = resolve(MLP)
     run = small(config)
     state, template, resumed = run.init_state(), jax.eval_shape(run.init_state), None

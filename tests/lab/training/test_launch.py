@@ -137,7 +137,7 @@ def test_an_exit_code_is_passed_on(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["-n", "0", EXAMPLE], "-n and --devices must be 1 or more"), (["no_such.py"], "no_such.py is no file")],
+    [(["-n", "0", EXAMPLE], "-n and --devices must be 1 or more"), (["no_such.py"], "no_such.py is not a file")],
 )
 def test_wrong_arguments_get_a_sentence(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_:

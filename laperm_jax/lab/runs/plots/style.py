@@ -18,7 +18,8 @@ MAX_PLACES = 500  # weights of a vector that are drawn
 def check_picture(path: Path, kinds: Sequence[str] = PICTURES, option: str = "--out") -> None:
     """Raises ConfigError for a file of a kind that is not drawn."""
     if path.suffix.lower() not in kinds:
-        raise ConfigError(f"{option} {path} is no picture; name one of {', '.join(f'*{kind}' for kind in kinds)}")
+        names = ", ".join(f"*{kind}" for kind in kinds)
+        raise ConfigError(f"{option} {path} is not a picture file; name one of {names}")
     if path.is_dir():
         raise ConfigError(f"{option} {path} is a folder; name a file")
 

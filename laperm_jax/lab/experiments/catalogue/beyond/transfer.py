@@ -32,7 +32,7 @@ def _survives(results: Results) -> Finding:
 
 TRANSFER = Experiment(
     name="transfer",
-    title="Orders taken over",
+    title="Transferring a learned ordering",
     question="How much of a network that Adam has trained survives if other values take its order?",
     networks={
         "smoke": {"mlp": make_config(widths=(32,), epochs=4, sync_period=10)},
@@ -46,7 +46,7 @@ TRANSFER = Experiment(
     ),
     claims=(
         Claim(
-            "The order of a trained network can be taken over by other values, at the price of a short training",
+            "The ordering of a trained network transfers to other values, at the price of a short training",
             "after a fifth of the epochs at most a point below Adam, for all values",
             _survives,
         ),
