@@ -62,7 +62,7 @@ class LaPermState(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What states keep of each treated parameter, by path.
+    """The state of each treated parameter, by path.
 
     Attributes:
       sorted_init: initial weights, every vector ascending.

@@ -1,4 +1,4 @@
-"""Where the weights of each parameter land at a sync, one parameter after another."""
+"""Sync targets: the reconnected weights of each parameter, computed one parameter after another."""
 
 import functools
 from collections.abc import Callable, Mapping

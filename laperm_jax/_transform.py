@@ -20,7 +20,7 @@ Params = TypeVar("Params")
 
 
 class LaPerm(optax.GradientTransformationExtraArgs):
-    """What :func:`laperm` returns: Optax's pair ``(init, update)``, and two ways to exact parameters."""
+    """The transform of :func:`laperm`: Optax's pair ``(init, update)``, and two methods that give exact parameters."""
 
     _options: _update.Options
 

@@ -1,4 +1,4 @@
-"""What a sync does to the weights: how many moved, how far, and how many could not have moved."""
+"""Metrics of a sync: how many weights moved, how far, and how many could not have moved."""
 
 import functools
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the header says about each array, with bounds, and the array's content."""
+"""Arrays in the header, checked against bounds, and their content."""
 
 import hashlib
 import json

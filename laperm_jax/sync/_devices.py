@@ -1,4 +1,4 @@
-"""What the type of an array tells about the devices that it is on."""
+"""Devices and mesh axes of an array, by its type."""
 
 import jax
 from jax.sharding import AxisType

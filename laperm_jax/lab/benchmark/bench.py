@@ -90,7 +90,7 @@ def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
 
 
 def tables(rows: list[Row]) -> list[Table]:
-    """What is worth reading at a glance, for a terminal of 80 columns; the JSON holds the rest."""
+    """The main figures, for a terminal of 80 columns; the JSON holds the rest."""
     peer_names = [name for name in peers.PEERS if f"{name}_ms" in rows[0]]
     same_work = ("sync", *peer_names)
     caption = "median [least, most] of calls from Python, in turns"

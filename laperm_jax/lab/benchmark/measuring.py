@@ -1,4 +1,4 @@
-"""What one tree of parameters costs: a sync, an update that is none, a step of training."""
+"""Timing of one parameter tree: a sync, a non-sync update, a training step."""
 
 import gc
 import os
@@ -143,7 +143,7 @@ def _redraw_and_keys(tree: PyTree, axes: dict[str, Axes], draws: list[PyTree]) -
 
 
 def measure_update(tree: PyTree, repeats: int) -> Row:
-    """What a non-sync update costs over Adam's own, with donated buffers, and the seconds to compile it."""
+    """Cost of a non-sync update over Adam's own, with donated buffers, and the seconds to compile it."""
     params = _draw(tree, 0)
     adam = optax.adam(1e-3)
     tx = laperm(adam, _NEVER, fan_in_axes=flax_fan_in)

@@ -1,4 +1,4 @@
-"""The same sync in other libraries, for comparison: each takes what it needs once, and gives a function to be timed."""
+"""One sync in other libraries, for comparison. Each peer converts its inputs once and returns the function to time."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What every command prints through: literal text, tables that lose nothing, pipes that may close."""
+"""Console of the commands: literal text, tables that are never cut, closed pipes handled."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a mistyped command, option or value may have been meant as."""
+"""Suggestions for a mistyped command, option or value."""
 
 import dataclasses
 import difflib

@@ -1,4 +1,4 @@
-"""What is allowed: the range of each setting by itself, and which settings go together."""
+"""Checks of settings: the range of each, and which of them can be combined."""
 
 import dataclasses
 import typing

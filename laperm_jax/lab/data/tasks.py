@@ -1,4 +1,4 @@
-"""What a network is to learn: examples on the device, how an epoch goes through them, the loss, and the score."""
+"""Tasks: examples on the device, their order in an epoch, the loss, and the score."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -79,7 +79,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """What training lowers: the mean over a training batch."""
+        """The training loss: the mean over a batch."""
 
     @abc.abstractmethod
     def measure(self, outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -71,7 +71,7 @@ class Cell(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What identifies the run in a table of results: network, label of the variant, seed."""
+        """Identity of the run in a table of results: network, label of the variant, seed."""
         return self.network, self.variant.label, self.config.seed
 
     @property
@@ -95,7 +95,7 @@ class MissingRunsError(LookupError):
 
 
 class Finding(NamedTuple):
-    """What results say about a claim. Each criterion is met (True), missed (False), or left open by the seeds (None).
+    """Finding of a judge about a claim. Each criterion is met (True), missed (False), or left open by the seeds (None).
 
     Attributes:
       full: the criterion of the claim.

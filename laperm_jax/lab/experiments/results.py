@@ -1,4 +1,4 @@
-"""What an experiment has found: its runs by network and variant, and how judges select among them."""
+"""Results of an experiment: its runs by network and variant, and how judges select among them."""
 
 import contextlib
 import dataclasses

@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """What identifies the run: network, label of the variant, seed."""
+        """Identity of the run: network, label of the variant, seed."""
         return self.network, self.variant, self.seed
 
 

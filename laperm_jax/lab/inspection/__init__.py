@@ -1,1 +1,1 @@
-"""What is read from a finished run."""
+"""Inspection of finished runs and weight files."""

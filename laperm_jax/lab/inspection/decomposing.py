@@ -1,4 +1,4 @@
-"""What `laperm decompose` measures: what common values, places and residual of a trained network are worth."""
+"""`laperm decompose`: accuracy with only the common values, the permutations, or the residual of a trained network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ _BATCHES = 50  # to measure BatchNorm statistics on, whose old ones describe oth
 
 
 class Shares(NamedTuple):
-    """Of one layer, the shares in the sum of squares of its weights.
+    """Shares in the sum of squares of the weights of one layer.
 
     Attributes:
       values, places, residual: D0, D1 and D2, with the layer's best profile.
@@ -44,7 +44,7 @@ class Shares(NamedTuple):
 
 
 class Decomposed(NamedTuple):
-    """What :func:`decompose_run` finds.
+    """Result of :func:`decompose_run`.
 
     Attributes:
       shares: of each layer, by its path.
@@ -113,7 +113,7 @@ def decompose_run(run: Path, data_dir: Path | None = None) -> Decomposed:
 def tables(decomposed: Decomposed) -> list[Table]:
     """The shares and the scores for a terminal of 80 columns."""
     shares = Table(
-        caption="shares in the sum of squares: D0 common values, D1 their places, D2 the residual",
+        caption="shares in the sum of squares: D0 common values, D1 their permutations, D2 the residual",
         caption_justify="left",
         box=box.SIMPLE,
         pad_edge=False,

@@ -1,4 +1,4 @@
-"""What `laperm profile` prints and draws."""
+"""`laperm profile`: weight profiles of each layer, printed and drawn."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -47,7 +47,7 @@ def draw(replayed: Replay, out: Path) -> None:
 
 
 def color_limit(replayed: Replay) -> float:
-    """What the colours reach to: all but the largest few values."""
+    """Limit of the colour scale: all but the largest few values are below it."""
     size = abs(replayed.vectors)
     return float(np.quantile(size, 0.995)) or float(size.max()) or 1.0
 

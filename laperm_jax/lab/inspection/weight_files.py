@@ -127,7 +127,7 @@ def _axes(path: str, array: np.ndarray, layer: str | None, outputs: Outputs) -> 
 
 
 def _no_floats(array: np.ndarray) -> str | None:
-    """What an array holds that has no profile: complex numbers have no order, and integers stand for other numbers."""
+    """Why an array has no profile: complex numbers have no order, and integers encode other numbers."""
     if jnp.issubdtype(array.dtype, np.floating):
         return None
     return "complex numbers" if array.dtype.kind == "c" else f"numbers of type {array.dtype}"

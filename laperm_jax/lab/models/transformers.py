@@ -54,7 +54,7 @@ class Block(nnx.Module):
 
 
 class _Transformer(nnx.Module):
-    """What both networks share: embedded positions, blocks, a last LayerNorm, and an output layer."""
+    """Base of both networks: embedded positions, blocks, a last LayerNorm, and an output layer."""
 
     def __init__(self, length: int, outputs: int, size: Size, kernel_inits: Iterator[Initializer], rngs: nnx.Rngs):
         dtype = jnp.dtype(size.dtype)

@@ -22,7 +22,7 @@ class DamagedCheckpointError(Exception):
 
 
 class Resumed(NamedTuple):
-    """What a run resumes from.
+    """All that a run resumes from.
 
     Attributes:
       checkpoint: the checkpoint.

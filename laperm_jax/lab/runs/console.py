@@ -1,4 +1,4 @@
-"""What a run prints: a progress bar, a line for each epoch, and warnings."""
+"""Terminal output of a run: a progress bar, a line for each epoch, and warnings."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping

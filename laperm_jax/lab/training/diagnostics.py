@@ -1,4 +1,4 @@
-"""What the first sync of each epoch does, compared with the sync before it."""
+"""Metrics of the first sync of each epoch, relative to the sync before it."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ class Diagnostics:
         self._compare = jax.jit(self._compare_with_last_sync)
 
     def measure(self, state: TrainState) -> SyncRecord:
-        """What a sync of these parameters would do."""
+        """Metrics of a sync of these parameters."""
         metrics = jax.device_get(self._compare(state))
         return {path: {name: float(x) for name, x in of_leaf._asdict().items()} for path, of_leaf in metrics.items()}
 

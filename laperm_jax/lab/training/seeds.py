@@ -1,4 +1,4 @@
-"""What the seed of a run decides, and several seeds as one state with a leading axis."""
+"""Random keys derived from a seed, and several seeds as one state with a leading axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ Update = Callable[[TrainState, Any, jax.Array], tuple[TrainState, jax.Array]]
 
 
 class Initial(NamedTuple):
-    """What the seed decides before the first update.
+    """Everything that a seed determines before the first update.
 
     Attributes:
       variables: initial parameters and BatchNorm statistics.

@@ -1,4 +1,4 @@
-"""What an update changes, and what a run resumes from."""
+"""Training state: the arrays that an update changes, and all that a run resumes from."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ SyncRecord = dict[str, dict[str, float]]  # path of a parameter to the metrics o
 
 
 class TrainState(NamedTuple):
-    """What an update changes; ``opt_state.count`` is the number of updates made.
+    """The arrays that an update changes; ``opt_state.count`` is the number of updates made.
 
     Attributes:
       params: current parameters: the inner optimiser's weights between syncs ("free" weights).

@@ -18,7 +18,7 @@ from laperm_jax.lab.training.state import TrainState, Tree
 
 
 class Optimizer(Protocol):
-    """What an update needs of an optimiser."""
+    """The method that an update calls."""
 
     def apply_gradients(self, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
         """New parameters and state."""

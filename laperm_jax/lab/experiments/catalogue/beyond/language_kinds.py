@@ -1,4 +1,4 @@
-"""What each kind of matrix contributes to a language model."""
+"""Reordering one kind of matrix of a language model at a time."""
 
 from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.experiments.catalogue.settings import LARGE_TRANSFORMER, TINY_TRANSFORMER, transformer

@@ -38,7 +38,7 @@ def _monotone(results: Results) -> Finding:
 
 def _closed_gap(results: Results) -> Finding:
     def largest(schedule: str) -> np.ndarray:
-        """Of each seed, the largest gap over all periods."""
+        """The largest gap over all periods, for each seed."""
         rows = results.select(schedule=schedule)
         if not rows:
             raise MissingRunsError(f"sync-period has no runs with schedule {schedule}")
