@@ -2,7 +2,7 @@
 
     python benchmarks/keras_loop.py
 
-Needs TensorFlow (the extra `prepare`), and MNIST in TFDS_DATA_DIR. Keras is driven in three ways: by a loop of the kind
+Needs TensorFlow 2.18 or later, and MNIST in TFDS_DATA_DIR. Keras is driven in three ways: by a loop of the kind
 that the authors wrote, a compiled gradient for each batch and then `optimizer.apply_gradients` (without their generator
 of batches and their evaluations); by `train_on_batch`; and by `fit`, with a callback that syncs. Ours is an epoch of
 `laperm train`, of one seed and of four side by side. In turns, about six minutes on two CPU cores.

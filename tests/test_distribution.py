@@ -107,7 +107,7 @@ def test_core_and_every_extra_in_a_fresh_environment(version, dist, tmp_path):
     interpreter = next(filter(None, map(python, candidates)), None)
     if interpreter is None:
         pytest.skip(f"no Python of {candidates} with venv on this machine")
-    assert {"", *PROJECT["optional-dependencies"]} - {"prepare"} == USES.keys()  # TensorFlow is two gigabytes
+    assert {"", *PROJECT["optional-dependencies"]} == USES.keys()
     (wheel,) = dist.glob("*.whl")
     (unpacked,) = (path for path in dist.iterdir() if path.is_dir())
     environment = tmp_path / "environment"

@@ -1,8 +1,7 @@
 """Datasets as arrays: images, a text, and points of functions.
 
 Scikit-learn brings the digits; MNIST, CIFAR-10 and tiny_shakespeare come through TensorFlow Datasets. A dataset is
-small enough to sit in memory, and on the accelerator, whole. Reading prepared data needs no TensorFlow; preparing
-(downloading) it does, with the extra ``[prepare]``.
+small enough to sit in memory, and on the accelerator, whole. Neither reading nor preparing needs TensorFlow.
 """
 
 import dataclasses
@@ -17,6 +16,7 @@ import numpy as np
 
 from laperm_jax.lab.config import ConfigError, TrainConfig
 from laperm_jax.lab.config.names import DATASETS, DatasetName
+from laperm_jax.lab.data import preparation
 
 NAMES = typing.get_args(DatasetName)
 PREPARED = ("mnist", "cifar10", "tiny_shakespeare")  # by `laperm data prepare`
@@ -161,28 +161,26 @@ def hold_out(split: Split, size: int, seed: int = 0) -> tuple[Split, Split]:
     return pick(np.sort(order[size:])), pick(np.sort(order[:size]))
 
 
-def prepare(name: str, data_dir: Path | None = None) -> Path:
+def prepare(name: str, data_dir: Path | None = None, say: preparation.Say = lambda line: None) -> Path:
     """Downloads a dataset and prepares it for random access (array_record).
 
     Args:
       name: ``"mnist"``, ``"cifar10"`` or ``"tiny_shakespeare"``.
       data_dir: as for :func:`load`.
+      say: prints a line on what is done.
 
     Returns:
       The folder of the prepared dataset.
 
     Raises:
-      ConfigError: for an unknown name, and for what needs no preparing.
-      ModuleNotFoundError: if TensorFlow is not installed.
+      ConfigError: for an unknown name, for what needs no preparing, and where a download fails.
     """
     check_name(name)
     if name in _COME_ALONG:
         raise ConfigError(f"{_COME_ALONG[name]}: there is nothing to prepare")
     builder = _builder(name, _resolve(data_dir))
     if not builder.is_prepared():
-        import tensorflow  # noqa: F401  # what TFDS prepares with; fails here, by name, rather than deep inside
-
-        builder.download_and_prepare(file_format="array_record")
+        preparation.prepare(builder, say)
     return Path(builder.data_dir)
 
 

@@ -189,14 +189,8 @@ def test_an_unprepared_dataset_names_folder_and_command(tmp_path, capsys):
     )
 
 
-def test_preparing_without_tensorflow_names_the_extra(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert cli.main(["data", "prepare", "mnist", "--data-dir", str(tmp_path)]) == 2
-    assert "preparing mnist needs tensorflow: install laperm-jax[prepare]" in capsys.readouterr().err
-
-
 def test_preparing_says_where(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(datasets, "prepare", lambda name, data_dir: data_dir / name)
+    monkeypatch.setattr(datasets, "prepare", lambda name, data_dir, say: data_dir / name)
     assert cli.main(["data", "prepare", "cifar10", "--data-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.replace("\n", "") == f"cifar10 is prepared in {tmp_path}/cifar10"
 

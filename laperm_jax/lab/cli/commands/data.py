@@ -1,13 +1,13 @@
 """``laperm data``."""
 
 import dataclasses
+import functools
 from typing import Literal
 
 from tyro.conf import Positional
 
 from laperm_jax.lab.cli.options import DataDir
 from laperm_jax.lab.cli.output import Output
-from laperm_jax.lab.config import ConfigError
 from laperm_jax.lab.config.names import DatasetName
 
 
@@ -15,7 +15,8 @@ from laperm_jax.lab.config.names import DatasetName
 class Data:
     """Download a dataset and prepare it for training.
 
-    Preparing takes a minute or two, and TensorFlow (the extra [prepare]).
+    Downloads 12 MB for mnist, 170 MB for cifar10, 1 MB for tiny_shakespeare. A download that was cut short is resumed,
+    and checked. Needs no TensorFlow.
     """
 
     action: Positional[Literal["prepare"]]
@@ -29,9 +30,7 @@ def run(command: Data, console: Output) -> int:
     """Prepares the dataset, and prints where it is."""
     from laperm_jax.lab.data import datasets
 
-    try:
-        folder = datasets.prepare(command.name, command.data_dir)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"preparing {command.name} needs {error.name}: install laperm-jax[prepare]") from None
+    say = functools.partial(console.print, soft_wrap=True)
+    folder = datasets.prepare(command.name, command.data_dir, say)
     console.print(f"{command.name} is prepared in {folder}", soft_wrap=True)
     return 0

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 import platform
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -30,11 +29,7 @@ class Finding(NamedTuple):
 
 def run(command: Doctor, console: Output) -> int:
     """Prints all findings, and the remedies once more at the end."""
-    findings = [*_versions(), *_devices(), _native_kernel()]
-    datasets = list(_datasets(command))
-    if any(finding.remedy for finding in datasets):
-        findings.append(_tensorflow())
-    findings += datasets
+    findings = [*_versions(), *_devices(), _native_kernel(), *_datasets(command)]
     width = max(len(finding.subject) for finding in findings) + 2
     for finding in findings:
         console.print(f"{finding.subject:{width}}{finding.found}", soft_wrap=True)
@@ -88,10 +83,3 @@ def _datasets(command: Doctor) -> Iterator[Finding]:
             continue
         missing = "" if is_prepared else f"laperm data prepare {name}"
         yield Finding(name, f"{'prepared' if is_prepared else 'not prepared'} in {folder}", missing)
-
-
-def _tensorflow() -> Finding:
-    if importlib.util.find_spec("tensorflow"):
-        return Finding("tensorflow", "installed; `laperm data prepare` needs it")
-    remedy = "pip install 'laperm-jax[prepare]'"
-    return Finding("tensorflow", "not installed; only `laperm data prepare` needs it", remedy)
