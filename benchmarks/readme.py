@@ -61,7 +61,7 @@ MEASURED: Mapping[str, Tables] = {
         ("step_overhead.json", tables.overhead),
         ("keras_loop.json", tables.keras_loop),
         ("bench.json", tables.sync),
-        ("scaling/bench.json", tables.scaling),
+        ("tpu.json", tables.tpu),
     ),
 }
 

@@ -92,12 +92,68 @@ def sync(results: dict[str, Any]) -> str:
     header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
     table = markdown(header, (_sync_row(row) for row in results["models"]))
     command = f"laperm bench --peers --repeats {results['repeats']}"
-    return f"{_origin(results, command)} One sync, milliseconds:\n\n{table}"
+    series = ", ".join(
+        f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"]
+    )
+    names = {results["implementation"]: "sync"} | {name: name for name in ("xla_cpu", "sharded", "reference")}
+    ours = markdown(
+        ["implementations of ours", *names, "sort of the keys alone"],
+        (
+            f"| {row['model']} | "
+            + " | ".join(milliseconds(row[f"{name}_ms"]) for name in (*names.values(), "keys_sort"))
+            + " |"
+            for row in results["models"]
+        ),
+    )
+    rows = f"Matrices with rows of 1,024, nanoseconds a weight: {series}."
+    return f"{_origin(results, command)} One sync, milliseconds, median [least, most]:\n\n{table}\n\n{ours}\n\n{rows}"
 
 
-def scaling(results: dict[str, Any]) -> str:
-    figures = (f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"])
-    return f"{_origin(results, 'laperm bench --models')} Nanoseconds a weight, in rows of 1,024: {', '.join(figures)}."
+def tpu(results: dict[str, Any]) -> str:
+    """Adam alone, then LaPerm, in each cell."""
+    mb = lambda size: f"{size / 1e6:,.1f}"
+
+    def row(measured: dict[str, Any]) -> str:
+        both = lambda name, show: " / ".join(show(measured[method][name]) for method in ("Adam", "LaPerm"))
+        sync = ", ".join(
+            f"{kind} {mb(extra)}"
+            for kind, size in measured["LaPerm"]["received_bytes"].items()
+            if (extra := size - measured["Adam"]["received_bytes"].get(kind, 0)) > 0
+        )
+        chips = f"{measured['chips']} x {measured['chip']}, {measured['layout'] or 'one chip'}"
+        cells = (
+            both("compile_seconds", lambda seconds: f"{seconds:.1f}"),
+            *(both(name, mb) for name in ("code_bytes", "temporary_bytes", "argument_bytes")),
+        )
+        return f"| {measured['model']} | {chips} | {' | '.join(cells)} | {sync or 'none'} |"
+
+    header = ["step of", "compiled for", "compiled in, s", "code, MB", "temporaries, MB", "arguments, MB"]
+    table = markdown([*header, "a sync receives, MB"], map(row, results["rows"]))
+    pods = [f"\n\n{_pods(results['pods'])}"] if results["pods"] else []
+    libtpu = f"libtpu {results['libtpu']}"
+    origin = (
+        f"{_origin(results, results['command'])} Compiled by {libtpu}, never run. Adam alone / with LaPerm, a chip:"
+    )
+    return "".join([f"{origin}\n\n{table}", *pods])
+
+
+def _pods(pods: Sequence[dict[str, Any]]) -> str:
+    gb = lambda size: f"{size / 1e9:,.2f}"
+    methods = ("Adam", "LaPerm", "error feedback")
+
+    def row(measured: dict[str, Any]) -> str:
+        each = lambda name: " / ".join(gb(measured[method][name]) for method in methods)
+        chips, tokens = measured["fsdp"] * measured["tensor"], measured["tokens"]
+        step = 6 * measured["weights"] * tokens / chips / measured["flops"]
+        total = lambda method: sum(measured[method]["received_bytes"].values())
+        moved = [total(method) - total("Adam") for method in methods[1:]]
+        seconds = " / ".join(f"{1e3 * size / measured['link_bandwidth']:,.1f}" for size in moved)
+        where = f"{measured['size']} | {measured['pod']}, {measured['fsdp']} x {measured['tensor']}"
+        sizes = f"{each('argument_bytes')} | {each('temporary_bytes')} | {' / '.join(map(gb, moved))}"
+        return f"| {where} | {sizes} | {seconds} | {1e3 * step:,.0f} |"
+
+    header = ["weights", "chips, FSDP x tensor parallel", "arguments, GB", "temporaries, GB", "a sync receives, GB"]
+    return markdown([*header, "over the links, ms", "a step, ms"], map(row, pods))
 
 
 def markdown(header: Sequence[str], rows: Iterable[str]) -> str:
@@ -109,12 +165,19 @@ def _origin(results: dict[str, Any], command: str) -> str:
 
 
 def _sync_row(row: dict[str, Any]) -> str:
-    times = [row[f"{name}_ms"] for name in ("sync", *PEERS)]
-    fastest = min(time for time in times if time is not None)
-    shown = (milliseconds(time, "not installed") for time in times)
-    bold = (f"**{text}**" if time == fastest else text for time, text in zip(times, shown, strict=True))
+    times = {name: row[f"{name}_ms"] for name in ("sync", *PEERS)}
+    fastest = min(time for time in times.values() if time is not None)
+
+    def show(name: str, time: float | None) -> str:
+        if time is None:
+            return "not installed"
+        text = f"**{milliseconds(time)}**" if time == fastest else milliseconds(time)
+        low, high = map(milliseconds, row["spread_ms"][name])
+        return f"{text} [{low}, {high}]"
+
+    shown = (show(*named) for named in times.items())
     share = row["share_of_training"]["100"]
-    return f"| {row['model']} | {row['weights']:,} | {' | '.join(bold)} | {'-' if share is None else f'{share:.2%}'} |"
+    return f"| {row['model']} | {row['weights']:,} | {' | '.join(shown)} | {'-' if share is None else f'{share:.2%}'} |"
 
 
 def _training_row(row: dict[str, Any]) -> str:

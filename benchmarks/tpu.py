@@ -10,6 +10,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
@@ -236,6 +237,7 @@ def measure_pods() -> Iterator[dict[str, Any]]:
             params = on_pod(shapes(size), mesh)
             weights = sum(leaf.size for leaf in jax.tree.leaves(params))
             row: dict[str, Any] = {"size": size_name, "weights": weights, "pod": pod_name, **pod._asdict()}
+            row["tokens"] = mesh.size * CONTEXT
             for name, tx in methods.items():
                 row[name] = _compile(tx, params, mesh, batch=mesh.size)
                 print(f"{size_name}, {pod_name}, {name}: {row[name]}", flush=True)
@@ -283,7 +285,7 @@ def main() -> None:
         )
     pods = list(measure_pods()) if options.pods else []
     if options.models == list(MODELS) and options.pods:
-        write("tpu", "make tpu", {"batch": BATCH, "rows": found, "pods": pods})
+        write("tpu", "make tpu", {"libtpu": version("libtpu"), "batch": BATCH, "rows": found, "pods": pods})
 
 
 if __name__ == "__main__":

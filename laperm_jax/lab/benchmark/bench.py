@@ -83,7 +83,8 @@ def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
         return
     config.out.mkdir(parents=True, exist_ok=True)
     context = environment()
-    content = {"repeats": config.repeats, "dtype": config.dtype, **context, "models": rows, "scaling": series}
+    settings = {"repeats": config.repeats, "dtype": config.dtype, "implementation": sync.implementation(config.dtype)}
+    content = {**settings, **context, "models": rows, "scaling": series}
     (config.out / "bench.json").write_text(json.dumps(content, indent=2) + "\n")
     if series:
         plots.latency(config.out / "bench.png", rows, series, f"one sync on {context['device']}")

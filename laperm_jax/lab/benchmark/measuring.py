@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -26,12 +27,14 @@ from laperm_jax.lab.training.build import build_training
 from laperm_jax.lab.training.seeds import draw_initial
 from laperm_jax.lab.training.step import make_run, make_shuffle
 from laperm_jax.rules._fan_in import vector_axes
+from laperm_jax.sync import _reference, _sharded, _xla_cpu
 from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._vectors import Axes, weight_vectors
 
 Row = dict[str, Any]
 
 PERIODS = (20, 100, 1000)
+IMPLEMENTATIONS = {"xla_cpu": _xla_cpu, "sharded": _sharded, "reference": _reference}
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 COPIES_IN_FULL = 10  # and one of everything
 _NEVER = 2**31 - 1
@@ -79,7 +82,7 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
     Args:
       tree: shapes and dtypes.
       repeats: timed calls of each, in turns, of two sets of weights; of one where memory has no room for two.
-      with_peers: whether other libraries do the same work, in the same turns.
+      with_peers: whether other libraries, and the other implementations of ours, do the same work, in the same turns.
 
     Returns:
       Times in milliseconds: ``sync_ms`` and others, medians, with least and most in ``spread_ms``, and ``sync_p95_ms``;
@@ -104,6 +107,7 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
     else:
         missing |= {"redraw_ms": None, "keys_sort_ms": None}
     if with_peers:
+        functions |= _implementations(axes, draws[0], opt_state.sorted_init)
         problem = [
             (np.asarray(leaf), np.asarray(opt_state.sorted_init[path]), axes[path]) for path, leaf in draws[0].items()
         ]
@@ -130,6 +134,17 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
         / sum(leaf.nbytes for leaf in draws[0].values()),
         "sync_compile_seconds": compile_seconds,
     }
+
+
+def _implementations(axes: dict[str, Axes], weights: PyTree, values: PyTree) -> dict[str, Any]:
+    """The same sync by each implementation in XLA, chosen or not; all give the same bits."""
+
+    def sync(module: ModuleType) -> Callable[[int], Any]:
+        place = lambda weights, values: {path: module.place(weights[path], values[path], axes[path]) for path in axes}
+        jitted = jax.jit(place)
+        return lambda turn: jitted(weights, values)
+
+    return {name: sync(module) for name, module in IMPLEMENTATIONS.items()}
 
 
 def _redraw_and_keys(tree: PyTree, axes: dict[str, Axes], draws: list[PyTree]) -> dict[str, Any]:

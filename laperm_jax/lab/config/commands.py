@@ -28,7 +28,8 @@ class BenchConfig:
     repeats: Count = 11
     """Timed calls of each function, in turns."""
     peers: bool = False
-    """Compare with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, where they are installed; float32 only."""
+    """Compare with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, where they are installed, and with the other
+    implementations of ours; float32 only."""
     out: Path | None = None
     """Folder for bench.json and bench.png; nothing is written without it."""
 
