@@ -12,6 +12,7 @@ from laperm_jax.lab.training.state import SyncRecord
 ProgressFn = Callable[[int, int], None]  # updates made, updates in the run
 
 _FROZEN = 0.9  # share of weights that cannot move
+_SMALL_GAIN = 0.1  # on MNIST, networks below it have been a point or more behind (docs/sync_period.md)
 _LARGE_GAP = 0.05  # between the scores of free and reconnected weights: an accuracy, or nats
 
 
@@ -51,6 +52,20 @@ def frozen_warning(metrics: SyncRecord, sizes: Mapping[str, int]) -> str | None:
     return (
         f"{stuck:.1%} of the weights cannot reach a neighbouring value from one sync to the next, and stay where they "
         "are; give a longer --sync-period or a larger --learning-rate"
+    )
+
+
+def gain_warning(gain: float) -> str | None:
+    """A warning if the initial kernels are so small that reordering them cannot give outputs of the needed size.
+
+    Args:
+      gain: of :func:`laperm_jax.lab.training.diagnostics.initial_gain`.
+    """
+    if gain >= _SMALL_GAIN:
+        return None
+    return (
+        f"initial kernels shrink signals to {gain:.1g} of what He's initialization keeps, and reordering cannot scale "
+        "them; use --init he_uniform or larger values, and with --keep also --keep-rescale"
     )
 
 

@@ -18,6 +18,7 @@ from laperm_jax.lab.runs.console import ProgressFn, say
 from laperm_jax.lab.runs.run_folder import Record
 from laperm_jax.lab.runs.writer import RunWriter
 from laperm_jax.lab.training.build import Training
+from laperm_jax.lab.training.diagnostics import initial_gain
 from laperm_jax.lab.training.evaluation import Snapshot
 from laperm_jax.lab.training.loop import Loop
 from laperm_jax.lab.training.seeds import Initial
@@ -88,7 +89,12 @@ def fit(
     resumed = _resume(training, seeds, console)
     for number, seed in enumerate(seeds):
         seed.begin(resumed[number] if resumed else None)
-    total, sizes = training.method.total_steps, _sizes(seeds[0].initial)
+    method = training.method
+    if not resumed and method.axes and training.task.score == "accuracy":
+        gain = initial_gain(seeds[0].initial.variables.params, method.kernel_axes)
+        if small := messages.gain_warning(gain):
+            say(console, f"note: {small}")
+    total, sizes = method.total_steps, _sizes(seeds[0].initial)
     frozen: str | None = None
     measured = resumed is not None
     with contextlib.ExitStack() as stack:
@@ -96,7 +102,7 @@ def fit(
         show = on_progress or stack.enter_context(messages.progress_bar(console))
         loop = Loop(
             training.task,
-            training.method,
+            method,
             training.update,
             [seed.initial for seed in seeds],
             interrupted,

@@ -1,16 +1,17 @@
 """Metrics of the first sync of each epoch, relative to the sync before it."""
 
+import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laperm_jax import sort_vectors
+from laperm_jax import norm_reset, sort_vectors
 from laperm_jax._paths import leaves_by_path
 from laperm_jax._schedules import SyncSchedule
 from laperm_jax.analysis._sync_metrics import SyncMetrics, sync_metrics
-from laperm_jax.lab.training.state import SyncRecord, TrainState
+from laperm_jax.lab.training.state import SyncRecord, TrainState, Tree
 from laperm_jax.sync._vectors import Axes
 
 
@@ -18,6 +19,32 @@ def mark_sync(state: TrainState, axes: Mapping[str, Axes]) -> TrainState:
     """Keeps the reordered parameters, which a sync has just placed, for the next comparison."""
     leaves = leaves_by_path(state.params)
     return state._replace(last_sync={path: jnp.copy(leaves[path]) for path in axes})
+
+
+def initial_gain(params: Tree, axes: Mapping[str, Axes]) -> float:
+    """The factor by which kernels scale signals on their way through ReLU layers; 1 with He's initialization.
+
+    Args:
+      params: initial parameters.
+      axes: path of each kernel to the axes of one weight vector.
+
+    Returns:
+      The product over all kernels of ``rms * sqrt(fan_in / 2)``; 1 if the network has normalization layers, which set
+      the scale of signals themselves.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from laperm_jax.lab.training.diagnostics import initial_gain
+      >>> kernels = {"a": {"kernel": jnp.full((8, 4), 0.05)}, "b": {"kernel": jnp.full((8, 2), 0.05)}}
+      >>> round(initial_gain(kernels, {"a/kernel": (0,), "b/kernel": (0,)}), 3)  # (0.05 / 0.5)^2
+      0.01
+    """
+    leaves = leaves_by_path(params)
+    if norm_reset(params):
+        return 1.0
+    fan_in = {path: math.prod(leaves[path].shape[axis] for axis in of_leaf) for path, of_leaf in axes.items()}
+    rms = {path: float(jnp.sqrt(jnp.square(leaves[path]).mean())) for path in axes}
+    return math.prod(rms[path] * (fan_in[path] / 2) ** 0.5 for path in axes)
 
 
 class Diagnostics:
