@@ -1,10 +1,10 @@
-"""What a newcomer does: clones the repository, and runs all commands and code blocks of README and Quick start as printed.
+"""What a newcomer does: clones the repository, runs all commands and code blocks of README and Quick start as printed.
 
     make newcomer                                      # or, without the tests:
     python benchmarks/newcomer.py --skip "make test"
 
-Clones HEAD into an empty folder, where `make demo` makes a fresh environment. Prints the minutes of each; exits with 1 if
-one failed. What cannot run here is skipped, and the table says why. Standard library only.
+Clones HEAD into an empty folder, where `make demo` makes a fresh environment. Prints the minutes of each; exits with 1
+if one failed. What cannot run here is skipped, and the table says why. Standard library only.
 """
 
 import argparse
