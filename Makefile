@@ -7,7 +7,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 CORE = $(addprefix tests/,sync/test_reconnect.py test_transform.py test_error_feedback.py test_state.py test_redraw.py \
   test_optax_interop.py test_odd_trees.py test_inner.py)
 
-.PHONY: help demo test newest nightly tpu docs format readme clean
+.PHONY: help demo test newest nightly tpu docs newcomer format readme clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,9 @@ tpu: $(VENV)/dev  ## compile training steps for TPUs, on this machine, and count
 
 docs: $(VENV)/docs  ## the site, into site/
 	$(BIN)/zensical build --clean --strict
+
+newcomer:  ## what a newcomer does: a clone, and every command and block of README and Quick start, with the minutes of each
+	$(PYTHON) benchmarks/newcomer.py
 
 format: $(VENV)/dev  ## format, and fix what the linter can fix
 	$(BIN)/ruff check --fix

@@ -17,7 +17,11 @@ _SMALLEST = 10**5  # weights, of the scaling series
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """Measure what a sync costs on this machine."""
+    """Measure what a sync costs on this machine.
+
+    The matrix of a billion weights takes longest, half a minute for each sync on two CPU cores; --models f1 --largest 0
+    takes seconds.
+    """
 
     models: tuple[TreeName, ...] = typing.get_args(TreeName)
     """Parameter trees: networks of the lab, the shapes of gpt2 (small) and vit (base), a million weights in rows."""

@@ -11,6 +11,7 @@ from laperm_jax.lab.training.state import SyncRecord
 
 ProgressFn = Callable[[int, int], None]  # updates made, updates in the run
 
+_EVERY = 5  # epochs, where lines are kept
 _FROZEN = 0.9  # share of weights that cannot move
 _SMALL_GAIN = 0.1  # on MNIST, networks below it have been a point or more behind (docs/sync_period.md)
 _LARGE_GAP = 0.05  # between the scores of free and reconnected weights: an accuracy, or nats
@@ -30,6 +31,11 @@ def progress_bar(console: Console) -> Iterator[ProgressFn]:
     ) as progress:
         bar = progress.add_task("compiling", total=None)
         yield lambda step, total: progress.update(bar, completed=step, total=total, description="training")
+
+
+def is_shown(console: Console, epoch: int, is_last: bool) -> bool:
+    """Whether an epoch is printed: each on a terminal; the first, every fifth and the last in a pipe or a file."""
+    return console.is_terminal or epoch == 1 or epoch % _EVERY == 0 or is_last
 
 
 def epoch_line(task: Task, epoch: int, loss: float, scores: Mapping[str, float]) -> str:

@@ -117,7 +117,8 @@ def fit(
                 break
             first = records[0]
             scores = {name: score for name, score in first.items() if name.startswith("val_")}
-            say(console, messages.epoch_line(training.task, first["epoch"], first["train_loss"], scores))
+            if messages.is_shown(console, first["epoch"], loop.step == total):
+                say(console, messages.epoch_line(training.task, first["epoch"], first["train_loss"], scores))
             # With error feedback steps add up over several syncs: a weight that one sync leaves alone is not frozen.
             feeds_back = loop.state.opt_state.residual is not None
             if not measured and not feeds_back and (metrics := first["first_sync"]):

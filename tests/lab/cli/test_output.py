@@ -1,10 +1,11 @@
-"""Printing: tables in pipes and on narrow terminals, literal text."""
+"""Printing: tables in pipes and on narrow terminals, literal text; and what laperm doctor prints."""
 
 import io
 
 from rich import box
 from rich.table import Table
 
+from laperm_jax.lab.cli import app
 from laperm_jax.lab.cli.output import Output
 
 NAME = "encoder/blocks/11/attention/query/kernel"
@@ -49,3 +50,23 @@ def test_text_in_a_pipe_is_not_folded():
     file = io.StringIO()
     Output(file=file, width=10).print("[red]a path with :smile: of more than ten characters[/red]")
     assert file.getvalue() == "[red]a path with :smile: of more than ten characters[/red]\n"
+
+
+def test_doctor_prints_versions_devices_and_how_to_get_what_is_missing(tmp_path, capsys):
+    assert app.main(["doctor", "--data-dir", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    subjects = [line.split()[0] for line in output.partition("\n\n")[0].splitlines()]
+    assert {"laperm-jax", "python", "jax", "jaxlib", "devices", "native", "mnist", "cifar10"} <= set(subjects)
+    assert f"not prepared in {tmp_path}/mnist" in output
+    assert "  laperm data prepare mnist\n" in output
+
+
+def test_doctor_says_why_there_are_no_devices(capsys, monkeypatch):
+    import jax
+
+    def broken():
+        raise RuntimeError("no driver\nand more")
+
+    monkeypatch.setattr(jax, "devices", broken)
+    assert app.main(["doctor"]) == 0
+    assert "JAX finds none: no driver\n" in capsys.readouterr().out

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from tyro.conf import Positional
 
 from laperm_jax.lab.cli.options import DataDir
@@ -19,7 +20,7 @@ class Data:
     and checked. Needs no TensorFlow.
     """
 
-    action: Positional[Literal["prepare"]]
+    action: Annotated[Literal["prepare"], Positional, tyro.conf.arg(metavar="prepare")]
     """What to do."""
     name: Positional[DatasetName]
     """Which dataset."""
