@@ -100,7 +100,7 @@ def sync(results: dict[str, Any]) -> str:
         ["implementations of ours", *names, "sort of the keys alone"],
         (
             f"| {row['model']} | "
-            + " | ".join(milliseconds(row[f"{name}_ms"]) for name in (*names.values(), "keys_sort"))
+            + " | ".join(milliseconds(row.get(f"{name}_ms")) for name in (*names.values(), "keys_sort"))
             + " |"
             for row in results["models"]
         ),

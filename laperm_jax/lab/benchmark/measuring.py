@@ -38,6 +38,7 @@ IMPLEMENTATIONS = {"xla_cpu": _xla_cpu, "sharded": _sharded, "reference": _refer
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 COPIES_IN_FULL = 10  # and one of everything
 _NEVER = 2**31 - 1
+_MANY = 5 * 10**7  # weights that our slower implementations take minutes for
 
 
 def memory_bytes() -> int:
@@ -107,7 +108,8 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
     else:
         missing |= {"redraw_ms": None, "keys_sort_ms": None}
     if with_peers:
-        functions |= _implementations(axes, draws[0], opt_state.sorted_init)
+        if sum(leaf.size for leaf in tree.values()) <= _MANY:
+            functions |= _implementations(axes, draws[0], opt_state.sorted_init)
         problem = [
             (np.asarray(leaf), np.asarray(opt_state.sorted_init[path]), axes[path]) for path, leaf in draws[0].items()
         ]
