@@ -27,8 +27,9 @@ test: $(VENV)/dev  ## lint, types by two checkers, wheel, and the tests: the cor
 newest: $(VENV)/dev  ## the tests on eight devices, with their coverage: make newest PYTHON=python3.13 VENV=.venv-newest
 	$(PYTEST) --cov --cov-report=term
 
-nightly: $(VENV)/dev $(VENV)/docs  ## what takes too long for every run: the core on eight devices, kills, full disks, every placement
+nightly: $(VENV)/dev $(VENV)/docs  ## what takes too long for every run: the core on eight devices and without its kernel, kills, full disks, every placement
 	$(PYTEST) $(CORE)
+	LAPERM_NATIVE=0 LAPERM_TEST_DEVICES=1 $(PYTEST) $(CORE)
 	$(PYTEST) -m nightly --hypothesis-profile nightly
 
 tpu: $(VENV)/dev  ## compile training steps for TPUs, on this machine, and count what the compiler made

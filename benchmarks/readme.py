@@ -60,7 +60,7 @@ MEASURED: Mapping[str, Tables] = {
         ("training_long.json", tables.long_training),
         ("step_overhead.json", tables.overhead),
         ("keras_loop.json", tables.keras_loop),
-        ("bench.json", tables.sync),
+        *((f"{folder}bench.json", tables.sync) for folder in ("", "newest/", "float16/")),
         ("tpu.json", tables.tpu),
     ),
 }

@@ -65,9 +65,9 @@ def long_training(results: dict[str, Any]) -> str:
 
 
 def overhead(results: dict[str, Any]) -> str:
-    ways = ("apply_gradients", "update and apply_updates")
+    ways = [way for way in results["networks"]["mlp"] if way != "adam alone"]
     table = markdown(
-        ["a non-sync step, over Adam alone", "mlp", "Conv7"],
+        ["a step, over Adam alone", "mlp", "Conv7"],
         (_overhead_row(way, results["networks"]) for way in ways),
     )
     return f"{_origin(results, results['command'])}\n\n{table}"
@@ -89,12 +89,12 @@ def keras_loop(results: dict[str, Any]) -> str:
 
 
 def sync(results: dict[str, Any]) -> str:
-    header = ["model", "weights", "laperm_jax", *PEERS.values(), "share of training, k = 100"]
-    table = markdown(header, (_sync_row(row) for row in results["models"]))
-    command = f"laperm bench --peers --repeats {results['repeats']}"
-    series = ", ".join(
-        f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"]
-    )
+    """Beside peers, where they were measured; and our other implementations."""
+    present = [name for name in PEERS if f"{name}_ms" in results["models"][0]]
+    header = ["model", "weights", "laperm_jax", *(PEERS[name] for name in present), "share of training, k = 100"]
+    table = markdown(header, (_sync_row(row, ("sync", *present)) for row in results["models"]))
+    models = " ".join(row["model"] for row in results["models"])
+    command = f"laperm bench --models {models} --dtype {results['dtype']} --peers --repeats {results['repeats']}"
     names = {results["implementation"]: "sync"} | {name: name for name in ("xla_cpu", "sharded", "reference")}
     ours = markdown(
         ["implementations of ours", *names, "sort of the keys alone"],
@@ -105,8 +105,12 @@ def sync(results: dict[str, Any]) -> str:
             for row in results["models"]
         ),
     )
-    rows = f"Matrices with rows of 1,024, nanoseconds a weight: {series}."
-    return f"{_origin(results, command)} One sync, milliseconds, median [least, most]:\n\n{table}\n\n{ours}\n\n{rows}"
+    series = ", ".join(
+        f"{row['weights']:.0e}: {1e6 * row['sync_ms'] / row['weights']:.1f}" for row in results["scaling"]
+    )
+    rows = [f"Matrices with rows of 1,024, nanoseconds a weight: {series}."] if series else []
+    origin = f"{_origin(results, command)} One sync of {results['dtype']}, milliseconds, median [least, most]:"
+    return "\n\n".join([origin, table, ours, *rows])
 
 
 def tpu(results: dict[str, Any]) -> str:
@@ -164,8 +168,8 @@ def _origin(results: dict[str, Any], command: str) -> str:
     return f"On {results['device']} ({results['date'][:10]}, jax {results['versions']['jax']}; `{command}`)."
 
 
-def _sync_row(row: dict[str, Any]) -> str:
-    times = {name: row[f"{name}_ms"] for name in ("sync", *PEERS)}
+def _sync_row(row: dict[str, Any], columns: Sequence[str]) -> str:
+    times = {name: row[f"{name}_ms"] for name in columns}
     fastest = min(time for time in times.values() if time is not None)
 
     def show(name: str, time: float | None) -> str:

@@ -107,9 +107,9 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
         functions |= _redraw_and_keys(tree, axes, draws)
     else:
         missing |= {"redraw_ms": None, "keys_sort_ms": None}
-    if with_peers:
-        if sum(leaf.size for leaf in tree.values()) <= _MANY:
-            functions |= _implementations(axes, draws[0], opt_state.sorted_init)
+    if with_peers and sum(leaf.size for leaf in tree.values()) <= _MANY:
+        functions |= _implementations(axes, draws[0], opt_state.sorted_init)
+    if with_peers and all(leaf.dtype == jnp.float32 for leaf in tree.values()):
         problem = [
             (np.asarray(leaf), np.asarray(opt_state.sorted_init[path]), axes[path]) for path, leaf in draws[0].items()
         ]

@@ -32,8 +32,8 @@ class BenchConfig:
     repeats: Count = 11
     """Timed calls of each function, in turns."""
     peers: bool = False
-    """Compare with NumPy, PyTorch, TensorFlow and argsort(argsort) in JAX, where they are installed, and with the other
-    implementations of ours; float32 only."""
+    """Compare with our other implementations and, in float32, with NumPy, PyTorch, TensorFlow and argsort(argsort) in
+    JAX, where they are installed."""
     out: Path | None = None
     """Folder for bench.json and bench.png; nothing is written without it."""
 
@@ -47,8 +47,6 @@ def check_bench(config: BenchConfig) -> None:
     check_fields(config)
     if config.largest and config.largest < _SMALLEST:
         raise ConfigError(f"--largest is {config.largest}; it must be {_SMALLEST} or more, or 0 for no series")
-    if config.peers and config.dtype != "float32":
-        raise ConfigError(f"--peers compares float32 only, and --dtype is {config.dtype}; leave one of them out")
     if config.out and config.out.exists() and not config.out.is_dir():
         raise ConfigError(f"--out {config.out} is a file; name a folder")
 

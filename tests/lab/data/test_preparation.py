@@ -33,11 +33,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         content = Path(self.translate_path(self.path)).read_bytes()
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.server.starts.append(start)  # before the client can have read the end
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start : start + self.limit if self.limit else None])
-        self.server.starts.append(start)
 
     def log_message(self, *_):
         pass

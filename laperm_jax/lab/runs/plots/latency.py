@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from laperm_jax.lab.runs.plots.style import FREE, INITIAL, RECONNECTED, tidy
 
-_LABEL_WIDTH, _LABEL_HEIGHT, _LABEL_BELOW = 0.8, 0.25, 0.2  # decades
+_LABEL_WIDTH, _LABEL_HEIGHT, _LABEL_BELOW = 0.5, 0.22, 0.2  # decades
 
 
 def latency(path: Path, models: Sequence[Mapping[str, Any]], series: Sequence[Mapping[str, Any]], title: str) -> None:
