@@ -196,8 +196,9 @@ def on_pod(params: Any, mesh: Mesh) -> Any:
     return map_by_path(place, params)
 
 
-def loss_fn(params: Any, tokens: jax.Array) -> jax.Array:
+def loss_fn(params: Any, tokens: jax.Array, mesh: Mesh) -> jax.Array:
     """Cross-entropy of the next tokens, computed in bfloat16; the layers in a loop that keeps its inputs only."""
+    by_text = lambda array: lax.with_sharding_constraint(array, NamedSharding(mesh, PartitionSpec("fsdp")))
     half = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.bfloat16))
     embedding = half(params["token"]["embedding"])
 
@@ -209,10 +210,11 @@ def loss_fn(params: Any, tokens: jax.Array) -> jax.Array:
         attended = jax.nn.dot_product_attention(project("query"), project("key"), project("value"), is_causal=True)
         stream += jnp.einsum("bthd,hdf->btf", attended, kernel["out"])
         hidden = jax.nn.gelu(_norm(stream, weights["norm2"]["scale"]) @ kernel["up"])
-        return stream + hidden @ kernel["down"], None
+        return by_text(stream + hidden @ kernel["down"]), None
 
-    stream, _ = lax.scan(layer, embedding[tokens], params["layers"])
+    stream, _ = lax.scan(layer, by_text(embedding[tokens]), params["layers"])
     logits = (stream @ embedding.T).astype(jnp.float32)
+    logits = lax.with_sharding_constraint(logits, NamedSharding(mesh, PartitionSpec("fsdp", None, "tensor")))
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits[:, :-1], tokens[:, 1:]).mean()
 
 
@@ -237,9 +239,9 @@ def measure_pods() -> Iterator[dict[str, Any]]:
             params = on_pod(shapes(size), mesh)
             weights = sum(leaf.size for leaf in jax.tree.leaves(params))
             row: dict[str, Any] = {"size": size_name, "weights": weights, "pod": pod_name, **pod._asdict()}
-            row["tokens"] = mesh.size * CONTEXT
+            row["tokens"] = pod.fsdp * CONTEXT
             for name, tx in methods.items():
-                row[name] = _compile(tx, params, mesh, batch=mesh.size)
+                row[name] = _compile(tx, params, mesh, batch=pod.fsdp)
                 print(f"{size_name}, {pod_name}, {name}: {row[name]}", flush=True)
             yield row
 
@@ -248,13 +250,13 @@ def _compile(tx: Any, params: Any, mesh: Mesh, batch: int) -> dict[str, Any]:
     """The training step of a method on a batch of texts, and what the program of one chip holds and receives."""
 
     def step(params: Any, opt_state: Any, tokens: jax.Array) -> Any:
-        loss, grads = jax.value_and_grad(loss_fn)(params, tokens)
+        loss, grads = jax.value_and_grad(loss_fn)(params, tokens, mesh)
         if hasattr(tx, "apply_gradients"):
             return *tx.apply_gradients(grads, opt_state, params), loss
         updates, opt_state = tx.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss
 
-    texts = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    texts = NamedSharding(mesh, PartitionSpec("fsdp"))
     tokens = jax.ShapeDtypeStruct((batch, CONTEXT), jnp.int32, sharding=texts)
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, compiled.abstract_state(tx, params), tokens)
     started = time.perf_counter()
