@@ -157,7 +157,10 @@ def _pods(pods: Sequence[dict[str, Any]]) -> str:
         return f"| {where} | {sizes} | {seconds} | {1e3 * step:,.0f} |"
 
     header = ["weights", "chips, FSDP x tensor parallel", "arguments, GB", "temporaries, GB", "a sync receives, GB"]
-    return markdown([*header, "over the links, ms", "a step, ms"], map(row, pods))
+    table = markdown([*header, "over the links, ms", "a step at the peak, ms"], map(row, pods))
+    links = "over the links: bytes received / bytes a second of a chip's links"
+    step = "a step: 6 x weights x tokens / chips / operations a second, both as the vendor has them"
+    return f"Adam alone / LaPerm / with error feedback, a chip; {links}; {step}.\n\n{table}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[str]) -> str:
