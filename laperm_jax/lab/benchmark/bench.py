@@ -28,7 +28,7 @@ from laperm_jax.lab.runs.summary import environment
 
 _ROW_LENGTH = 1024  # of the scaling series
 # For the estimate of the duration: nanoseconds a weight of all of ours, and with the peers; seconds to compile a model.
-_OURS, _PEERS, _COMPILING = 100, 500, 20
+_OURS, _PEERS, _COMPILING = 150, 1500, 40
 
 
 def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
@@ -50,9 +50,8 @@ def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
         rows.append({"model": name, "dtype": config.dtype, **measured})
         console.print(f"{name}: a sync takes {rows[-1]['sync_ms']:.4g} ms")
         write(config, rows, series)
-    size = 10**5
-    while size <= config.largest:
-        if (needed := COPIES * jnp.dtype(config.dtype).itemsize * size) > memory_bytes():
+    for size in _series_sizes(config):
+        if (needed := _series_bytes(config, size)) > memory_bytes():
             console.print(f"{size:,} weights need {needed / 2**30:.0f} GiB and are left out")
             break
         with console.status(f"measuring {size:,} weights"):
@@ -60,21 +59,27 @@ def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
             series.append(measure_sync(tree, config.repeats, with_peers=False))
         console.print(f"{series[-1]['weights']:,} weights: a sync takes {series[-1]['sync_ms']:.4g} ms")
         write(config, rows, series)
-        size *= 10
     return rows, series
 
 
 def plan(config: BenchConfig) -> str:
     """Says about how long a benchmark takes, and how much memory, before it starts."""
     sizes = [sum(leaf.size for leaf in leaves_by_path(parameter_tree(name)).values()) for name in config.models]
-    itemsize = jnp.dtype(config.dtype).itemsize
-    series = [size for power in range(5, 12) if (size := 10**power) <= config.largest]
-    series = [size for size in series if COPIES * itemsize * size <= memory_bytes()]
-    each = lambda size, cost: min(config.repeats * size * cost / 1e9, 8 * PATIENCE)
+    series = [size for size in _series_sizes(config) if _series_bytes(config, size) <= memory_bytes()]
+    each = lambda size, cost: min(config.repeats * size * cost / 1e9, 20 * PATIENCE)
     seconds = sum(_COMPILING + each(size, _OURS + config.peers * _PEERS) for size in sizes)
     seconds += sum(each(size, _OURS) for size in series)
-    needed = min(COPIES_IN_FULL * itemsize * max([*sizes, *series], default=0), memory_bytes())
+    in_full = COPIES_IN_FULL * jnp.dtype(config.dtype).itemsize
+    needed = min(in_full * max([*sizes, *series], default=0), memory_bytes())
     return f"about {max(seconds / 60, 1):.0f} min on two CPU cores, and {needed / 1e9:.1f} GB of memory"
+
+
+def _series_sizes(config: BenchConfig) -> list[int]:
+    return [10**power for power in range(5, len(str(config.largest)))]
+
+
+def _series_bytes(config: BenchConfig, size: int) -> int:
+    return COPIES * jnp.dtype(config.dtype).itemsize * size
 
 
 def write(config: BenchConfig, rows: list[Row], series: list[Row]) -> None:
