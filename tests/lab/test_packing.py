@@ -12,7 +12,6 @@ from laperm_jax.lab.data.datasets import load
 from laperm_jax.lab.inspection import packing
 from laperm_jax.lab.runs.run import train
 from laperm_jax.lab.runs.weights import to_numpy
-from tests.cases import some_of
 from tests.lab.training.helpers import small
 from tests.runs import MLP
 
@@ -43,23 +42,11 @@ def test_unpack_restores_the_run_byte_for_byte(run, tmp_path, capsys):
         {},
         {"init": "normal:0.05", "keep": (0.3,), "keep_rescale": True},
         {"init": "equidistant:0.1", "keep": (0.5, 0.2)},
-        *some_of(
-            [
-                {"init": "uniform:0.1", "widths": (32, 16), "seed": 5},
-                {"init": "orthogonal:2", "model": "conv7", "dataset": "mnist"},
-                {"init": "shared:0.08", "model": "f1", "keep": (4 / 7,)},
-                {"init": "levels:3", "model": "vit", "layers": 1, "features": 16, "heads": 2},
-                {
-                    "init": "he_normal",
-                    "model": "vit",
-                    "layers": 1,
-                    "features": 16,
-                    "heads": 2,
-                    "free": ("query", "patches"),
-                },
-            ],
-            keep=(),
-        ),
+        {"init": "uniform:0.1", "widths": (32, 16), "seed": 5},
+        {"init": "orthogonal:2", "model": "conv7", "dataset": "mnist"},
+        {"init": "shared:0.08", "model": "f1", "keep": (4 / 7,)},
+        {"init": "levels:3", "model": "vit", "layers": 1, "features": 16, "heads": 2},
+        {"init": "he_normal", "model": "vit", "layers": 1, "features": 16, "heads": 2, "free": ("query", "patches")},
     ],
 )
 def test_recipes_draw_the_initial_values_of_a_run(settings, monkeypatch):

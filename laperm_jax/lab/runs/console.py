@@ -13,7 +13,7 @@ ProgressFn = Callable[[int, int], None]  # updates made, updates in the run
 
 _EVERY = 5  # epochs, where lines are kept
 _FROZEN = 0.9  # share of weights that cannot move
-_SMALL_GAIN = 0.1  # on MNIST, networks below it have been a point or more behind (docs/sync_period.md)
+_SMALL_GAIN = 0.1  # below it the networks of results/ are seven points or more behind (docs/few_levels.md)
 _LARGE_GAP = 0.05  # between the scores of free and reconnected weights: an accuracy, or nats
 
 
