@@ -48,7 +48,8 @@ class ModelConfig:
     """Initial kernels: a name such as he_uniform, or name:number such as normal:0.05 or shared:0.08."""
     quantize: str | None = None
     """Compute with quantised kernels and train through them, for comparison: nearest:N for N evenly spaced levels,
-    kmeans:N for the means of N clusters. Saved weights are those before it."""
+    kmeans:N for the means of N clusters, supermask:SHARE for random weights of one size of which that share is chosen.
+    Saved weights are those before it."""
     start: Path | None = None
     """Folder of a finished run: place the initial values in the order of its weights, and copy all other parameters."""
 

@@ -110,7 +110,7 @@ class Network:
         return outputs, _variables(model).batch_stats
 
     def _module(self, variables: Variables) -> nnx.Module:
-        quantize = lambda path, leaf: self._quantize(leaf) if path.endswith("kernel") else leaf
+        quantize = lambda path, leaf: self._quantize(path, leaf) if path.endswith("kernel") else leaf
         return nnx.merge(self._graph, map_by_path(quantize, variables.params), variables.batch_stats)
 
     def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
-"""Quantised kernels for comparison with few-level networks: evenly spaced levels or k-means, straight through."""
+"""Kernels of few values by other methods, for comparison: quantised ones and supermasks, straight through."""
 
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -8,48 +9,85 @@ from jax import lax
 
 from laperm_jax.lab.config import ConfigError
 
-QuantizeFn = Callable[[jax.Array], jax.Array]
+QuantizeFn = Callable[[str, jax.Array], jax.Array]
 
-_ROUNDS = 15  # of fitting the levels to a kernel
+_ROUNDS = 15  # of fitting levels, and half of the bisections for a threshold
 
 
 def quantizer(text: str | None) -> QuantizeFn:
     """Makes the function of a kernel that ``--quantize`` names.
 
-    The levels fit the kernel: ``nearest:N`` are N evenly spaced ones, symmetric around zero, with the spacing that
-    minimises the squared error; ``kmeans:N`` are the means of N clusters. The gradient passes
-    straight through to the kernel (Bengio et al., 2013), so that a network trains with it.
+    ``nearest:N`` rounds to N evenly spaced levels, symmetric around zero, with the spacing that minimises the squared
+    error; ``kmeans:N`` to the means of N clusters. ``supermask:SHARE`` is edge-popup (Ramanujan et al., 2020): the
+    kernel holds scores, and that share of the highest, by size, keeps its weight, which is random and fixed: of one
+    size, with He's variance, and a sign drawn from the kernel's path. All others are zero. The gradient passes straight
+    through to the kernel (Bengio et al., 2013), so that a network trains with it.
 
     Args:
-      text: ``nearest:N``, ``kmeans:N``, or None for kernels as they are.
+      text: ``nearest:N``, ``kmeans:N``, ``supermask:SHARE``, or None for kernels as they are.
 
     Returns:
-      A function from a kernel to its quantised values, of the same shape and dtype.
+      A function from a path and its kernel to the values to compute with, of the same shape and dtype.
 
     Raises:
-      ConfigError: if the text is neither.
+      ConfigError: if the text is none of these.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from laperm_jax.lab.models.quantization import quantizer
       >>> kernel = jnp.array([-1.2, -0.8, 0.1, 0.9, 1.1])
-      >>> quantizer("nearest:3")(kernel).tolist()
+      >>> quantizer("nearest:3")("dense1/kernel", kernel).tolist()
       [-1.0, -1.0, 0.0, 1.0, 1.0]
     """
-    if text is None:
-        return lambda kernel: kernel
-    name, _, number = text.partition(":")
-    fits = {"nearest": _evenly_spaced, "kmeans": _k_means}
-    if name not in fits or not number.isdigit() or not 2 <= int(number) <= 256:
-        raise ConfigError(f"--quantize is {text}; it must be nearest:N or kmeans:N, with N from 2 to 256")
-    fit, count = fits[name], int(number)
+    match (text or "none").split(":"):
+        case ["none"]:
+            return lambda path, kernel: kernel
+        case ["nearest", number] if number.isdigit() and 2 <= int(number) <= 256:
+            return _rounded(_evenly_spaced, int(number))
+        case ["kmeans", number] if number.isdigit() and 2 <= int(number) <= 256:
+            return _rounded(_k_means, int(number))
+        case ["supermask", number] if number.replace(".", "", 1).isdigit() and 0 < float(number) < 1:
+            return _supermask(float(number))
+    raise ConfigError(
+        f"--quantize is {text}; it must be nearest:N or kmeans:N, with N from 2 to 256, "
+        "or supermask:SHARE, with a share between 0 and 1"
+    )
 
-    def quantize(kernel: jax.Array) -> jax.Array:
+
+def _rounded(fit: Callable[[jax.Array, int], jax.Array], count: int) -> QuantizeFn:
+    def quantize(_: str, kernel: jax.Array) -> jax.Array:
         levels = fit(lax.stop_gradient(kernel), count)
-        quantized = levels[_nearest(lax.stop_gradient(kernel), levels)]
-        return quantized + (kernel - lax.stop_gradient(kernel))  # zero, with the gradient of the kernel
+        return levels[_nearest(lax.stop_gradient(kernel), levels)] + _zero(kernel)
 
     return quantize
+
+
+def _supermask(share: float) -> QuantizeFn:
+    def mask(path: str, scores: jax.Array) -> jax.Array:
+        sizes = jnp.abs(scores)
+        chosen = sizes >= _threshold(lax.stop_gradient(sizes), round(share * scores.size))
+        signs = jax.random.rademacher(jax.random.key(zlib.crc32(path.encode())), scores.shape, scores.dtype)
+        fan_in = scores.size // scores.shape[-1]
+        return signs * (2 / (fan_in * share)) ** 0.5 * (chosen + _zero(sizes))
+
+    return mask
+
+
+def _zero(array: jax.Array) -> jax.Array:
+    """Zeros with the gradient of the array."""
+    return array - lax.stop_gradient(array)
+
+
+def _threshold(sizes: jax.Array, count: int) -> jax.Array:
+    """About the count-th largest, by bisection: XLA sorts twenty times longer on a CPU."""
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        too_many = (sizes >= middle).sum() > count
+        return jnp.where(too_many, middle, low), jnp.where(too_many, high, middle)
+
+    return lax.fori_loop(0, 2 * _ROUNDS, halve, (jnp.zeros_like(sizes.max()), sizes.max()))[1]
 
 
 def _nearest(kernel: jax.Array, levels: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from laperm_jax.lab.experiments.statistics import Range, above, at_least, at_mos
 
 _FEEDBACK: dict[str, Any] = {"error_feedback": True}
 _EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
+_FROM_NOISE: dict[str, Any] = {**_EVERY_STEP, "residual_noise": 1.0}
 _ADAM: dict[str, Any] = {"label": "Adam"}
 
 _MLP = with_settings(MLP, sync_period=50)
@@ -51,7 +52,11 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         if fast or values == 2:
             yield Variant(_of(values, "LaPerm"), settings=levels)
             yield from _quantised(config, values)
-    if not fast:
+        if not fast:
+            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _FROM_NOISE)
+    if fast:
+        yield from _supermasks(config)
+    else:
         yield Variant(_of(16, "error feedback, k = 1"), settings=_levels(config, 16) | _EVERY_STEP)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
@@ -64,6 +69,14 @@ def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
     for rate in (config.optimizer.learning_rate, config.optimizer.learning_rate / 2):
         through: dict[str, Any] = {"quantize": f"nearest:{values}", "learning_rate": rate}
         yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, through)
+
+
+def _supermasks(config: TrainConfig) -> Iterator[Variant]:
+    """A choice of random weights of one size and two signs (edge-popup): a bit a weight, and a seed."""
+    for share in (0.5, 0.3):
+        for rate in (config.optimizer.learning_rate, 2 * config.optimizer.learning_rate):
+            masked: dict[str, Any] = {"quantize": f"supermask:{share}", "learning_rate": rate}
+            yield Variant(f"supermask of {share:.0%}, {rate:g}", Method.INNER, masked)
 
 
 BITS = Experiment(
