@@ -19,7 +19,7 @@ from laperm_jax.lab.experiments.statistics import Range, above, at_least, at_mos
 
 _FEEDBACK: dict[str, Any] = {"error_feedback": True}
 _EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
-_FROM_NOISE: dict[str, Any] = {**_EVERY_STEP, "residual_noise": 1.0}
+_NOISE: dict[str, Any] = {"residual_noise": 1.0}
 _ADAM: dict[str, Any] = {"label": "Adam"}
 
 _MLP = with_settings(MLP, sync_period=50)
@@ -53,11 +53,12 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
             yield Variant(_of(values, "LaPerm"), settings=levels)
             yield from _quantised(config, values)
         if not fast:
-            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _FROM_NOISE)
+            yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
+            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _EVERY_STEP | _NOISE)
     if fast:
         yield from _supermasks(config)
     else:
-        yield Variant(_of(16, "error feedback, k = 1"), settings=_levels(config, 16) | _EVERY_STEP)
+        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=_levels(config, 16) | _EVERY_STEP | _NOISE)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
