@@ -3,7 +3,7 @@
     python benchmarks/packing.py
 
 Trains, packs and unpacks; writes benchmarks/results/DEVICE/packing.json. Needs the commands zstd and xz, and MNIST and
-CIFAR-10 in TFDS_DATA_DIR. About ten minutes on two cores.
+CIFAR-10 in TFDS_DATA_DIR. About a quarter of an hour on two cores.
 """
 
 import shutil
@@ -32,6 +32,12 @@ NETWORKS = {
     "Conv13": CONV13,
     "mlp 256-256": MLP,
     "mlp 256-256, keep 30 %": with_settings(MLP, keep=(0.3,)),
+    **{
+        f"mlp 256-256, {values} values": with_settings(
+            MLP, init=f"levels:{values}", sync_period=50, error_feedback=True
+        )
+        for values in (2, 3, 4, 8, 16)
+    },
     "F1, shared value": paper_preset("f1"),
     "F2, shared value": paper_preset("f2"),
 }
@@ -72,6 +78,7 @@ def measure(name: str, config: TrainConfig, folder: Path) -> dict[str, object]:
         "network": name,
         "weights_bytes": len(original),
         "other_bytes": others,
+        "reordered_weights": sum(weights[path].size for path in axes),
         "entropy_bytes": bound,
         "packed_bytes": file.stat().st_size,
         "places_bytes": sum(codec.permutation_bytes(file.read_bytes()).values()),

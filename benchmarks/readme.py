@@ -74,6 +74,7 @@ def pages() -> dict[Path, str]:
         "docs/index.md": on_home(sections),
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
         "docs/command_line.md": made.command_line(),
+        "docs/few_levels.md": few_values(sections),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }
@@ -113,6 +114,24 @@ def _compared(sections: Sequence[Section], shown: Sequence[Headline]) -> Iterato
             ours, adams = (report.score_text(found.best(network, **where)) for where in (laperm, adam))
             unit = points if found.score == "accuracy" else nats
             yield title, ours, adams, unit(found.gap(network, laperm, adam))
+
+
+def few_values(sections: Sequence[Section]) -> str:
+    """Accuracy and size of the mlp by the number of values, from results/bits and the packed files."""
+    [bits] = (section.results for section in sections if section.experiment.name == "bits")
+    measured = json.loads((ROOT / "benchmarks" / "results" / "cpu-2-cores" / "packing.json").read_text())
+    packed = {row["network"]: row for row in measured["rows"]}
+    rows = []
+    for values in (2, 3, 4, 8, 16, None):
+        init = {"init": f"levels:{values}", "error_feedback": True} if values else {"label": "all values, LaPerm"}
+        row = packed["mlp 256-256" + (f", {values} values" if values else "")]
+        bits_a_weight = 8 * row["entropy_bytes"] / row["reordered_weights"]
+        rows.append(
+            f"| {values or 'all'} | {report.score_text(bits.best('mlp', **init))} | {bits_a_weight:.2f} "
+            f"| {row['entropy_bytes']:,.0f} | {row['packed_bytes']:,} | {row['other_bytes']:,} |"
+        )
+    header = ["values", "test accuracy", "bits a weight", "entropy, bytes", "packed file, bytes", "biases in it, bytes"]
+    return tables.markdown(header, rows)
 
 
 def tally(sections: Sequence[Section]) -> str:

@@ -3,14 +3,15 @@
     make tpu
 
 The compiler is libtpu's, for chips that this machine does not have: nothing is run. On two CPU cores a convolutional
-step takes about three minutes by both methods, so that all of it takes hours; ``--models`` and ``--no-pods`` do a part,
-and write nothing.
+step takes about three minutes by both methods, so that all of it takes hours. Each program is written as soon as it is
+compiled, and what the file has from the same versions is not compiled again: it can be stopped, and ``--models`` and
+``--no-pods`` do a part.
 """
 
 import argparse
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import optax
 from jax import lax
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from record import write
+from record import read, write
 
 from laperm_jax import LaPerm, flax_fan_in, laperm
 from laperm_jax._paths import map_by_path
@@ -149,14 +150,16 @@ def measure(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def rows(models: list[str]) -> Iterator[dict[str, Any]]:
-    """Every model for every chip and layout, with LaPerm and with Adam alone."""
+def rows(models: list[str], done: Collection[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Every model for every chip and layout that is not done, with LaPerm and with Adam alone."""
     for model in models:
         config, shape, _, outputs = MODELS[model]
         network = Network(resolve(config), shape, outputs)
         adam = optax.adam(1e-3)
         methods = {"Adam": adam, "LaPerm": laperm(adam, 100, fan_in_axes=flax_fan_in)}
         for chip, layout in PROGRAMS:
+            if (model, chip, layout) in done:
+                continue
             devices = topology(f"{chip}:2x2" if layout else f"{chip}:1x1")
             mesh = Mesh(np.array(devices), ("x",), axis_types=(AxisType.Auto,))
             row = {"model": model, "chip": chip, "chips": len(devices), "layout": layout}
@@ -265,18 +268,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS), help="what to compile")
     parser.add_argument("--no-pods", dest="pods", action="store_false", help="leave out the pods, which take minutes")
     options = parser.parse_args()
-    found = []
-    for row in rows(options.models):
-        found.append(row)
+    table = {"libtpu": version("libtpu"), "batch": BATCH, "rows": [], "pods": []}
+    earlier = read("tpu")
+    if earlier.get("libtpu") == table["libtpu"]:
+        table |= {name: earlier[name] for name in ("rows", "pods")}
+    done = {(row["model"], row["chip"], row["layout"]) for row in table["rows"]}
+    for row in rows(options.models, done):
         times = ", ".join(f"{name} {row[name]['compile_seconds']:.1f} s" for name in ("Adam", "LaPerm"))
         codes = ", ".join(f"{row[name]['code_bytes'] / 1e6:.1f} MB" for name in ("Adam", "LaPerm"))
-        print(
-            f"{row['model']}, {row['chips']} x {row['chip']}, {row['layout'] or 'one chip'}: {times}; {codes}",
-            flush=True,
-        )
-    pods = list(measure_pods()) if options.pods else []
-    if options.models == list(MODELS) and options.pods:
-        write("tpu", "make tpu", {"libtpu": version("libtpu"), "batch": BATCH, "rows": found, "pods": pods})
+        print(f"{row['model']}, {row['chips']} x {row['chip']}, {row['layout'] or 'one chip'}: {times}; {codes}")
+        table["rows"] = sorted([*table["rows"], row], key=lambda row: list(MODELS).index(row["model"]))
+        write("tpu", "make tpu", table)
+    if options.pods and not table["pods"]:
+        table["pods"] = list(measure_pods())
+        write("tpu", "make tpu", table)
 
 
 if __name__ == "__main__":
