@@ -97,7 +97,7 @@ BITS = Experiment(
     question="How well does a network classify whose weights are two, three or a few numbers?",
     networks={
         "smoke": {"mlp": DIGITS},
-        "cpu": {"mlp": _MLP, "conv7, 2 epochs": _CONV7},
+        "cpu": {"mlp": _MLP, "conv7, 2 epochs": _CONV7, "vit, CIFAR-10": _VIT},
         "full": {"conv4": PAPER["conv4"]},
     },
     variants=lambda config: tuple(_variants(config)),
