@@ -58,7 +58,10 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     if fast:
         yield from _supermasks(config)
     else:
-        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=_levels(config, 16) | _EVERY_STEP | _NOISE)
+        sixteen = _levels(config, 16)
+        yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
+        yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | _EVERY_STEP)
+        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=sixteen | _EVERY_STEP | _NOISE)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
@@ -68,9 +71,9 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     slower: dict[str, Any] = {"learning_rate": config.optimizer.learning_rate / 2}
     yield Variant(f"Adam, {slower['learning_rate']:g} for all", Method.INNER, slower | {"others_learning_rate": None})
     yield Variant(_of(None, "LaPerm, k = 50"), settings={"sync_period": 50})
-    for values in (2, 3, 16):
-        label = _of(values, f"error feedback, k = 1, noise, {slower['learning_rate']:g}")
-        yield Variant(label, settings=_levels(config, values) | _EVERY_STEP | _NOISE | slower)
+    for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
+        label = _of(values, f"error feedback, k = 1, {'noise, ' * bool(noise)}{slower['learning_rate']:g}")
+        yield Variant(label, settings=_levels(config, values) | _EVERY_STEP | noise | slower)
 
 
 def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
