@@ -11,7 +11,8 @@ from laperm_jax.lab.config import ConfigError
 
 QuantizeFn = Callable[[str, jax.Array], jax.Array]
 
-_ROUNDS = 15  # of fitting levels, and half of the bisections for a threshold
+_ROUNDS = 15  # of fitting the levels to a kernel
+_HALVINGS = 30  # of the bounds of a threshold
 
 
 def quantizer(text: str | None) -> QuantizeFn:
@@ -39,13 +40,12 @@ def quantizer(text: str | None) -> QuantizeFn:
       >>> quantizer("nearest:3")("dense1/kernel", kernel).tolist()
       [-1.0, -1.0, 0.0, 1.0, 1.0]
     """
-    match (text or "none").split(":"):
-        case ["none"]:
-            return lambda path, kernel: kernel
-        case ["nearest", number] if number.isdigit() and 2 <= int(number) <= 256:
-            return _rounded(_evenly_spaced, int(number))
-        case ["kmeans", number] if number.isdigit() and 2 <= int(number) <= 256:
-            return _rounded(_k_means, int(number))
+    if text is None:
+        return lambda path, kernel: kernel
+    fits = {"nearest": _evenly_spaced, "kmeans": _k_means}
+    match text.split(":"):
+        case ["nearest" | "kmeans" as name, number] if number.isdigit() and 2 <= int(number) <= 256:
+            return _rounded(fits[name], int(number))
         case ["supermask", number] if number.replace(".", "", 1).isdigit() and 0 < float(number) < 1:
             return _supermask(float(number))
     raise ConfigError(
@@ -87,7 +87,7 @@ def _threshold(sizes: jax.Array, count: int) -> jax.Array:
         too_many = (sizes >= middle).sum() > count
         return jnp.where(too_many, middle, low), jnp.where(too_many, high, middle)
 
-    return lax.fori_loop(0, 2 * _ROUNDS, halve, (jnp.zeros_like(sizes.max()), sizes.max()))[1]
+    return lax.fori_loop(0, _HALVINGS, halve, (jnp.zeros_like(sizes.max()), sizes.max()))[1]
 
 
 def _nearest(kernel: jax.Array, levels: jax.Array) -> jax.Array:
