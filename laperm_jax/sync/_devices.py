@@ -10,6 +10,11 @@ def explicit_axes(array: jax.Array) -> set[str]:
     return {name for name, kind in _axis_types(array) if kind is AxisType.Explicit and name in used}
 
 
+def has_mesh(array: jax.Array) -> bool:
+    """Tells whether the type of an array names a mesh, as inside ``shard_map`` and where axes are explicit."""
+    return not jax.typeof(array).sharding.mesh.empty
+
+
 def is_on_one_device(array: jax.Array) -> bool:
     """Tells whether each device has an array of its own, as inside ``shard_map``, or there is but one.
 

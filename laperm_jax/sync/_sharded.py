@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from laperm_jax.sync._keys import bits, order_keys, where
-from laperm_jax.sync._sorting import argsort, put, sort_by_key
+from laperm_jax.sync._sorting import argsort, put
 from laperm_jax.sync._vectors import Axes, over_vectors
 
 PositionsFn = Callable[[], jax.Array]
@@ -26,8 +26,7 @@ def place(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
         if positions is None:
             placed = put(argsort(vector), values)
         else:
-            ascending = sort_by_key(positions(), bits(values))
-            placed = sort_by_key(_argsort_by(positions(), vector), ascending).view(vector.dtype)
+            placed = put(_argsort_by(positions(), vector), put(positions(), values))
         return where(jnp.isfinite(vector).all(), placed, vector)
 
     return over_vectors(place_vector, ordered, weights, sorted_init)
@@ -42,7 +41,7 @@ def sort(weights: jax.Array, axes: Axes) -> jax.Array:
         ties = index if positions is None else positions()
         ascending = lax.sort((order_keys(vector), ties, bits(vector)), num_keys=2, is_stable=False)[-1]
         if positions:
-            ascending = sort_by_key(sort_by_key(positions(), index), ascending)
+            ascending = put(put(positions(), index), ascending)
         return ascending.view(vector.dtype)
 
     return over_vectors(sort_vector, ordered, weights)

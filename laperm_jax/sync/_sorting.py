@@ -24,7 +24,7 @@ def put(order: jax.Array, values: jax.Array) -> jax.Array:
     """Returns ``result`` with ``result[order] = values``, where ``order`` comes from :func:`argsort` of such values."""
     if order.dtype == jnp.uint16:
         order = (order ^ jnp.uint16(2**15)).view(jnp.int16)
-    return sort_by_key(order, bits(values)).view(values.dtype)
+    return sort_by_key(order, bits(values), distinct=True).view(values.dtype)
 
 
 def positions(vector: jax.Array) -> jax.Array:
@@ -32,16 +32,17 @@ def positions(vector: jax.Array) -> jax.Array:
     return lax.iota(jnp.uint16 if vector.dtype.itemsize == 2 and vector.size <= 2**16 else jnp.int32, vector.size)
 
 
-def sort_by_key(keys: jax.Array, payload: jax.Array) -> jax.Array:
+def sort_by_key(keys: jax.Array, payload: jax.Array, distinct: bool = False) -> jax.Array:
     """Returns the payload in the order of the keys; equal keys in the (unsigned) order of the payload.
 
     Args:
       keys: signed integers ``(fan_in,)``.
       payload: integers ``(fan_in,)``.
+      distinct: says that no two keys are equal: XLA:TPU compiles the comparison of one key in half the time.
     """
     if keys.dtype.itemsize == payload.dtype.itemsize == 2:
         return unpack(lax.sort(pack(keys, payload), is_stable=False), payload.dtype)
-    return lax.sort((keys, payload), num_keys=2, is_stable=False)[1]
+    return lax.sort((keys, payload), num_keys=1 if distinct else 2, is_stable=False)[1]
 
 
 def pack(keys: jax.Array, payload: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from laperm_jax import sort_vectors
-from laperm_jax.sync import _dispatch, _reference, _sharded, _xla_cpu, implementation, native
+from laperm_jax.sync import _dispatch, _reference, _sharded, _tpu, _xla_cpu, implementation, native
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -59,14 +59,14 @@ def draw(shape, dtype, kind):
 
 JITTED = {
     (module, operation): jax.jit(getattr(module, operation), static_argnames="axes")
-    for module in (_reference, _sharded, _xla_cpu)
+    for module in (_reference, _sharded, _tpu, _xla_cpu)
     for operation in ("place", "sort")
 }
 
 
 def by_each(operation, *arrays, axes):
     """Results of all implementations for the dtype of the arrays, the reference's first."""
-    modules = [_reference, _sharded, *([_xla_cpu] if arrays[0].dtype.itemsize < 8 else [])]
+    modules = [_reference, _sharded, _tpu, *([_xla_cpu] if arrays[0].dtype.itemsize < 8 else [])]
     return [np.asarray(JITTED[module, operation](*arrays, axes=axes)) for module in modules]
 
 
@@ -118,18 +118,22 @@ def test_xla_cpu_place_under_vmap_and_scan():
     np.testing.assert_array_equal(scanned, expected)
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-    """Pretends that there is one CPU device; the tests have several."""
-    monkeypatch.setattr(jax, "device_count", lambda *_: 1)
-
-
 @pytest.mark.parametrize("on", ["1", "0"])
-@pytest.mark.usefixtures("one_device")
-def test_dispatch_on_one_cpu_device(monkeypatch, on):
+def test_a_program_for_one_of_several_devices_takes_the_implementation_for_one(monkeypatch, on):
     monkeypatch.setenv("LAPERM_NATIVE", on)
-    weights = jnp.ones((300, 70))
+    weights = jax.device_put(jnp.ones((300, 70)), jax.devices()[-1])
     text = jax.jit(lambda weights: _dispatch.place(weights, weights, (0,))).lower(weights).compile().as_text()
-    assert implementation() == ("xla_cpu" if native.status() else "native")
     assert re.search(r"= s64\S+ sort\(" if native.status() else r"custom-call\(.*laperm_place", text)
     assert "conditional(" not in text  # chosen when compiled, not when run
+    monkeypatch.setattr(jax, "device_count", lambda *_: 1)
+    assert implementation() == ("xla_cpu" if native.status() else "native")
+
+
+def test_place_under_vmap_without_jit():
+    """Each call of a primitive then runs on its own."""
+    initial, weights = np.random.default_rng(0).normal(size=(2, 30, 9)).astype(np.float32)
+    sorted_init = sort_vectors(initial, (0,))
+    with jax.disable_jit():
+        placed = jax.vmap(lambda *pair: _dispatch.place(*pair, (0,)), (1, None), 1)(weights, sorted_init[:, 0])
+    expected = _reference.place(weights, np.repeat(sorted_init[:, :1], 9, axis=1), (0,))
+    np.testing.assert_array_equal(placed, expected)
