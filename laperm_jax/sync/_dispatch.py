@@ -41,8 +41,8 @@ def implementation(dtype: jax.typing.DTypeLike = jnp.float32) -> str:
       dtype: of the weights.
 
     Returns:
-      ``"native"`` or ``"xla_cpu"`` on one CPU device, ``"reference"`` on one GPU, ``"tpu"`` on one TPU, ``"sharded"`` on
-      several devices. ``laperm_jax.sync.native.status()`` says why the native one is not used.
+      ``"native"`` or ``"xla_cpu"`` on one CPU device, ``"reference"`` on one GPU, ``"tpu"`` on one TPU; on several
+      devices ``"sharded"``. ``laperm_jax.sync.native.status()`` says why the native one is not used.
 
     Example:
       >>> from laperm_jax import sync

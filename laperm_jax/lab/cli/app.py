@@ -11,8 +11,8 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the command `laperm` needs {error.name}: install laperm-jax[lab]") from None
 
+from laperm_jax.lab.cli import BAD_INPUT, BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED
 from laperm_jax.lab.cli.commands import COMMANDS, train
-from laperm_jax.lab.cli.exit_codes import BAD_INPUT, BROKEN_PIPE, CANNOT_WRITE, INTERRUPTED
 from laperm_jax.lab.cli.output import Output, discard_stdout
 from laperm_jax.lab.cli.suggestions import suggestions
 from laperm_jax.lab.config import ConfigError, OutputError
@@ -31,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
       args: command line without the program's name; ``sys.argv`` if None.
 
     Returns:
-      The exit code: 0, or one of :mod:`laperm_jax.lab.cli.exit_codes`.
+      The exit code: 0, or one of those in :mod:`laperm_jax.lab.cli`.
 
     Raises:
       SystemExit: with 2 for a command line that cannot be parsed, and with 0 after ``--help``.

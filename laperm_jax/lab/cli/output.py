@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from laperm_jax.lab.cli.exit_codes import BROKEN_PIPE
+from laperm_jax.lab.cli import BROKEN_PIPE
 
 _INDENT = "  "
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from laperm_jax.lab.cli.exit_codes import BROKEN_PIPE, INTERRUPTED
+from laperm_jax.lab.cli import BROKEN_PIPE, INTERRUPTED
 from laperm_jax.lab.cli.options import check_writable
 from laperm_jax.lab.cli.output import Output
 from laperm_jax.lab.cli.suggestions import did_you_mean

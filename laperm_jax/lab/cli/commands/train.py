@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from laperm_jax.lab.cli.exit_codes import BROKEN_PIPE, DIVERGED, INTERRUPTED
+from laperm_jax.lab.cli import BROKEN_PIPE, DIVERGED, INTERRUPTED
 from laperm_jax.lab.cli.options import DataDir
 from laperm_jax.lab.cli.output import Output
 from laperm_jax.lab.config import DEFAULTS, TrainConfig, paper_preset, with_settings
