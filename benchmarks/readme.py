@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import pages as made
 import tables
 
+from laperm_jax.lab.config import defaults_for, from_settings, settings
 from laperm_jax.lab.experiments import report
 from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
 from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
 from laperm_jax.lab.experiments.judges import nats, points
 from laperm_jax.lab.experiments.report import Section
+from laperm_jax.lab.experiments.results import Row, difference
 
 ROOT = Path(__file__).parents[1]
 QUICK_START, NOTEBOOK = ROOT / "docs" / "quickstart.md", ROOT / "examples" / "quickstart.ipynb"
@@ -50,6 +52,10 @@ HEADLINES = (
     Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
 )
 ON_HOME = tuple(HEADLINES[row] for row in (1, 0, 2))  # in the order of the sentence above them
+DEFAULT_SETTINGS = (
+    *("inner", "learning_rate", "others_learning_rate", "schedule"),
+    *("sync_period", "sync_schedule", "error_feedback", "residual_noise", "keep_rescale"),
+)
 Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # a file of benchmarks/results/DEVICE, and its table
 MEASURED: Mapping[str, Tables] = {
     "docs/analysis.md": (("decomposition.json", tables.decomposition), ("sync_period.json", tables.sync_periods)),
@@ -75,6 +81,7 @@ def pages() -> dict[Path, str]:
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
         "docs/command_line.md": made.command_line(),
         "docs/few_levels.md": few_values(sections),
+        "docs/training.md": defaults(sections),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
     }
@@ -132,6 +139,38 @@ def few_values(sections: Sequence[Section]) -> str:
         )
     header = ["values", "test accuracy", "bits a weight", "entropy, bytes", "packed file, bytes", "biases in it, bytes"]
     return tables.markdown(header, rows)
+
+
+def defaults(sections: Sequence[Section]) -> str:
+    """The defaults of `laperm train` beside the best settings found, wherever they are among two or more."""
+    rows = []
+    for section in sections:
+        results = section.results
+        for network in results.networks_with_runs:
+            for found in _alike(results.select(network, method=Method.LAPERM, quantize=None, free=(), start=None)):
+                best = max(found, key=Row.selection_score)
+                picked = next((row for row in found if _has_defaults(row)), None)
+                if picked and len(found) > 1:
+                    unit = points if results.score == "accuracy" else nats
+                    gap = "the best" if picked is best else f"{unit(difference(picked, best))}, {best.label}"
+                    cells = network, picked.label, report.score_text(picked), str(len(found)), gap
+                    rows.append(f"| {section.experiment.name}: {' | '.join(cells)} |")
+    return tables.markdown(["experiment: network", "defaults", "score", "settings", "against the best of them"], rows)
+
+
+def _alike(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows whose initial weights are equally many and of as few values: which of them is best is a choice."""
+    alike: dict[Any, list[Row]] = {}
+    for row in rows:
+        of_few = row.settings["init"] if row.settings["init"].partition(":")[0] in ("levels", "shared") else None
+        alike.setdefault((row.settings["keep"], of_few), []).append(row)
+    yield from alike.values()
+
+
+def _has_defaults(row: Row) -> bool:
+    """Whether a row was trained as `laperm train` trains where nothing is said; lengths and initial values aside."""
+    default = settings(defaults_for(from_settings(row.settings)))
+    return all(row.settings[name] == default[name] for name in DEFAULT_SETTINGS)
 
 
 def tally(sections: Sequence[Section]) -> str:

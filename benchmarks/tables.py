@@ -133,12 +133,20 @@ def tpu(results: dict[str, Any]) -> str:
 
     header = ["step of", "compiled for", "compiled in, s", "code, MB", "temporaries, MB", "arguments, MB"]
     table = markdown([*header, "a sync receives, MB"], map(row, results["rows"]))
+    sorts = markdown(
+        ["argsort of (4608, 512) float32", "compiled for", "compiled in, s", "code, MB", "temporaries, MB"],
+        (
+            f"| {of['argsort']} | {of['chip']} | {of['compile_seconds']:.1f} | {of['code_bytes'] / 1e6:.2f} "
+            f"| {mb(of['temporary_bytes'])} |"
+            for of in results["sorts"]
+        ),
+    )
     pods = [f"\n\n{_pods(results['pods'])}"] if results["pods"] else []
     libtpu = f"libtpu {results['libtpu']}"
     origin = (
         f"{_origin(results, results['command'])} Compiled by {libtpu}, never run. Adam alone / with LaPerm, a chip:"
     )
-    return "".join([f"{origin}\n\n{table}", *pods])
+    return "".join([f"{origin}\n\n{table}\n\n{sorts}", *pods])
 
 
 def _pods(pods: Sequence[dict[str, Any]]) -> str:

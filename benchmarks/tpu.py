@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from record import read, write
 
 from laperm_jax import LaPerm, flax_fan_in, laperm
@@ -30,12 +30,15 @@ from laperm_jax.lab.benchmark import compiled
 from laperm_jax.lab.config import DEFAULTS, TrainConfig, make_config, paper_preset, resolve
 from laperm_jax.lab.models.networks import Network, Variables
 from laperm_jax.rules._fan_in import vector_axes
+from laperm_jax.sync._keys import order_keys
 from laperm_jax.sync._vectors import Axes
 
 BATCH, CHIPS = 64, 4
+UPDATE = "Conv13, update alone"  # of given gradients; all others are whole training steps
 _VIT_B = make_config(model="vit", layers=12, features=768, heads=12, patch=16)
 # Settings, shape of one example, dtype of an example, outputs.
 MODELS: dict[str, tuple[TrainConfig, tuple[int, ...], Any, int]] = {
+    UPDATE: (paper_preset("conv13"), (32, 32, 3), jnp.float32, 10),
     "Conv13": (paper_preset("conv13"), (32, 32, 3), jnp.float32, 10),
     "ResNet50": (paper_preset("resnet50"), (32, 32, 3), jnp.float32, 10),
     "transformer 4 x 128": (DEFAULTS["language"], (DEFAULTS["language"].model.context,), jnp.int32, 65),
@@ -111,6 +114,13 @@ def make_step(network: Network, tx: Any) -> Any:
     return jax.jit(step, donate_argnums=(0, 1))
 
 
+def make_update(tx: Any) -> Any:
+    """An update by given gradients: ``(params, state of the optimiser, gradients) -> (params, state)``."""
+    return jax.jit(
+        lambda params, opt_state, grads: apply_gradients(tx, grads, opt_state, params), donate_argnums=(0, 1)
+    )
+
+
 def abstract_arguments(network: Network, tx: Any, model: str, mesh: Mesh, layout: str | None) -> tuple[Any, ...]:
     """Shapes, dtypes and shardings of a step's arguments."""
     _, shape, dtype, _ = MODELS[model]
@@ -164,7 +174,12 @@ def rows(models: list[str], done: Collection[tuple[Any, ...]]) -> Iterator[dict[
             mesh = Mesh(np.array(devices), ("x",), axis_types=(AxisType.Auto,))
             row = {"model": model, "chip": chip, "chips": len(devices), "layout": layout}
             for name, tx in methods.items():
-                row[name] = measure(make_step(network, tx), abstract_arguments(network, tx, model, mesh, layout))
+                arguments = abstract_arguments(network, tx, model, mesh, layout)
+                if model == UPDATE:
+                    (params, _), opt_state, *_ = arguments
+                    row[name] = measure(make_update(tx), (params, opt_state, params))
+                else:
+                    row[name] = measure(make_step(network, tx), arguments)
             yield row
 
 
@@ -172,6 +187,38 @@ def topology(name: str) -> list[Any]:
     """The devices of a slice such as ``v5e:2x2``, of which this machine has none."""
     one_chip = {"chips_per_host_bounds": (1, 1, 1)} if name.endswith(":1x1") else {}
     return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **one_chip).devices)
+
+
+def _packed(halves: jax.Array, order: jax.Array) -> jax.Array:
+    """Positions ``order`` sorted by 16-bit halves, as one sort of integers that hold both."""
+    return lax.sort(halves << 16 | order, dimension=0, is_stable=False) & jnp.uint32(0xFFFF)
+
+
+def _two_passes(keys: jax.Array, index: jax.Array) -> jax.Array:
+    unsigned = keys.view(jnp.uint32) ^ jnp.uint32(2**31)
+    by_low = _packed(unsigned & jnp.uint32(0xFFFF), index.view(jnp.uint32))
+    high = jnp.take_along_axis(unsigned >> 16, by_low.view(jnp.int32), axis=0)
+    return jnp.take_along_axis(by_low, _packed(high, index.view(jnp.uint32)).view(jnp.int32), axis=0).view(jnp.int32)
+
+
+# Argsorts of the columns of float32 keys as integers, by the keys and their positions.
+SORTS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "stable": lambda keys, index: lax.sort((keys, index), dimension=0, is_stable=True)[1],
+    "two keys": lambda keys, index: lax.sort((keys, index), dimension=0, num_keys=2, is_stable=False)[1],
+    "two passes of packed uint32": _two_passes,
+}
+
+
+def measure_sorts() -> Iterator[dict[str, Any]]:
+    """Each way to argsort the kernel of a layer of Conv13, on one chip."""
+    for chip in ("v5e", "v6e"):
+        sharding = SingleDeviceSharding(topology(f"{chip}:1x1")[0])
+        weights = jax.ShapeDtypeStruct((4608, 512), jnp.float32, sharding=sharding)
+        for name, argsort in SORTS.items():
+            of = lambda weights, argsort=argsort: argsort(
+                order_keys(weights), lax.broadcasted_iota(jnp.int32, weights.shape, 0)
+            )
+            yield {"chip": chip, "argsort": name, **measure(jax.jit(of), (weights,))}
 
 
 def shapes(size: Size) -> dict[str, Any]:
@@ -268,16 +315,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS), help="what to compile")
     parser.add_argument("--no-pods", dest="pods", action="store_false", help="leave out the pods, which take minutes")
     options = parser.parse_args()
-    table = {"libtpu": version("libtpu"), "batch": BATCH, "rows": [], "pods": []}
+    table = {"libtpu": version("libtpu"), "batch": BATCH, "rows": [], "sorts": [], "pods": []}
     earlier = read("tpu")
     if earlier.get("libtpu") == table["libtpu"]:
-        table |= {name: earlier[name] for name in ("rows", "pods")}
+        table |= {name: earlier[name] for name in ("rows", "sorts", "pods") if name in earlier}
     done = {(row["model"], row["chip"], row["layout"]) for row in table["rows"]}
     for row in rows(options.models, done):
         times = ", ".join(f"{name} {row[name]['compile_seconds']:.1f} s" for name in ("Adam", "LaPerm"))
         codes = ", ".join(f"{row[name]['code_bytes'] / 1e6:.1f} MB" for name in ("Adam", "LaPerm"))
         print(f"{row['model']}, {row['chips']} x {row['chip']}, {row['layout'] or 'one chip'}: {times}; {codes}")
         table["rows"] = sorted([*table["rows"], row], key=lambda row: list(MODELS).index(row["model"]))
+        write("tpu", "make tpu", table)
+    if not table["sorts"]:
+        table["sorts"] = list(measure_sorts())
         write("tpu", "make tpu", table)
     if options.pods and not table["pods"]:
         table["pods"] = list(measure_pods())

@@ -11,7 +11,7 @@ from laperm_jax.lab.config.groups import (
     SyncConfig,
     TrainConfig,
 )
-from laperm_jax.lab.config.presets import DEFAULTS, PAPER, paper_preset
+from laperm_jax.lab.config.presets import DEFAULTS, PAPER, defaults_for, paper_preset
 
 __all__ = [
     "DEFAULTS",
@@ -25,6 +25,7 @@ __all__ = [
     "SyncConfig",
     "TrainConfig",
     "check",
+    "defaults_for",
     "from_settings",
     "make_config",
     "paper_preset",

@@ -1,4 +1,4 @@
-"""Defaults of each task, and the settings of the paper's notebooks."""
+"""Defaults of each task and kind of network, and the settings of the paper's notebooks."""
 
 from laperm_jax.lab.config.errors import ConfigError
 from laperm_jax.lab.config.flat import make_config, with_settings
@@ -8,12 +8,52 @@ from laperm_jax.lab.config.names import TaskName
 DEFAULTS: dict[TaskName, TrainConfig] = {
     "classification": TrainConfig(),
     "language": make_config(
-        task="language", dataset="tiny_shakespeare", model="transformer", batch_size=32, init="normal:0.05"
+        task="language",
+        dataset="tiny_shakespeare",
+        model="transformer",
+        batch_size=32,
+        learning_rate=4e-3,
+        others_learning_rate=3.2e-2,
+        init="normal:0.05",
     ),
     "regression": make_config(
         task="regression", dataset="sine", model="approximator", widths=(320,), batch_size=100, init="equidistant:1"
     ),
 }
+
+
+def defaults_for(config: TrainConfig) -> TrainConfig:
+    """The defaults of a task and of a kind of network: docs/training.md has the table they were chosen by.
+
+    Args:
+      config: names the task, the network, its initial weights, and whether it syncs.
+
+    Returns:
+      A config whose other settings are to be replaced by those that are given.
+
+    Example:
+      >>> from laperm_jax.lab.config import make_config
+      >>> defaults_for(make_config(init="levels:2")).sync.error_feedback
+      True
+    """
+    defaults = DEFAULTS[config.task]
+    model, init, keep = config.model.model, config.model.init, min(config.sparsity.keep)
+    shared = init.startswith("shared:")
+    feedback = shared or init.startswith("levels:") or keep < 1
+    if model == "vit":
+        defaults = with_settings(defaults, init="normal:0.05", learning_rate=1e-3, sync_period=20)
+        feedback = True
+    elif model.startswith("conv") or model == "resnet50":
+        defaults = with_settings(defaults, learning_rate=1e-3, sync_period=20)
+    if shared:
+        defaults = with_settings(defaults, sync_period=250)
+    return with_settings(
+        defaults,
+        error_feedback=feedback and config.sync.sync_period is not None,
+        keep_rescale=keep < 1 and not shared,
+    )
+
+
 _F1 = make_config(
     preset="paper",
     dataset="mnist",

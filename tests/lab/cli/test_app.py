@@ -36,8 +36,28 @@ def test_options():
         init="shared:0.08",
         augment=True,
         steps=9,
+        sync_period=250,
+        error_feedback=True,
     )
     assert cli.parse(line.split()) == Train(config, out=Path("runs/a"))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("--init levels:2", {"error_feedback": True}),
+        ("--keep 0.3", {"error_feedback": True, "keep_rescale": True}),
+        ("--keep 0.3 --no-error-feedback --no-keep-rescale", {}),
+        ("--init levels:2 --sync-period None", {"sync_period": None}),
+        ("--model vit", {"error_feedback": True, "sync_period": 20, "learning_rate": 1e-3, "init": "normal:0.05"}),
+        ("--model conv7 --learning-rate 0.1", {"sync_period": 20, "learning_rate": 0.1}),
+        ("--model conv7 --sync-period 50", {"sync_period": 50, "learning_rate": 1e-3}),
+    ],
+)
+def test_the_kind_of_network_decides_what_is_not_said(line, expected):
+    config = cli.parse(["train", *line.split()]).config
+    said = {name: settings(config)[name] for name in ("init", "model", "keep")}
+    assert config == make_config(**said | expected)
 
 
 @pytest.mark.parametrize("model", ["f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"])

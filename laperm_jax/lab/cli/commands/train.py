@@ -10,7 +10,7 @@ import tyro
 from laperm_jax.lab.cli import BROKEN_PIPE, DIVERGED, INTERRUPTED
 from laperm_jax.lab.cli.options import DataDir
 from laperm_jax.lab.cli.output import Output
-from laperm_jax.lab.config import DEFAULTS, TrainConfig, paper_preset, with_settings
+from laperm_jax.lab.config import DEFAULTS, TrainConfig, defaults_for, paper_preset, with_settings
 from laperm_jax.lab.config.scores import SCORES, format_score
 
 EXAMPLES = (
@@ -37,7 +37,7 @@ class Train:
 
 
 def with_defaults(command: Train, args: Sequence[str]) -> Train:
-    """The options again, on top of the preset or of the defaults of the task that they name.
+    """The options again, on top of the preset or of the defaults of the task and the kind of network that they name.
 
     Args:
       command: the options, parsed without them.
@@ -47,13 +47,20 @@ def with_defaults(command: Train, args: Sequence[str]) -> Train:
       ConfigError: for a preset the model does not have.
     """
     given = command.config
-    if not given.preset and given.task == "classification":
+    default = paper_preset(given.model.model) if given.preset else _defaults(given)
+    if default == TrainConfig():
         return command
-    default = paper_preset(given.model.model) if given.preset else DEFAULTS[given.task]
     if given.optimizer.steps is not None and given.optimizer.epochs is None:
         default = with_settings(default, epochs=None)
     flat = (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(Train, args=list(args), prog="laperm train", default=Train(default), config=flat)
+
+
+def _defaults(given: TrainConfig) -> TrainConfig:
+    """The defaults of the network that is given, or that its task names."""
+    if given.model.model == TrainConfig().model.model:
+        given = with_settings(given, model=DEFAULTS[given.task].model.model)
+    return defaults_for(given)
 
 
 def run(command: Train, console: Output) -> int:

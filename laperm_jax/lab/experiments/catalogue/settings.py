@@ -22,13 +22,12 @@ CONV4 = with_settings(PAPER["conv4"], steps=400, **_CIFAR)
 
 MLP_OR_CONV4: Networks = {"smoke": {"mlp": DIGITS}, "cpu": {"mlp": MLP}, "full": {"conv4": PAPER["conv4"]}}
 
-# Transformers of seconds, of minutes on two CPU cores, and of minutes on a GPU.
-TINY_TRANSFORMER = with_settings(
-    DEFAULTS["language"], layers=1, features=16, heads=2, context=16, steps=20, sync_period=5
-)
-SMALL_TRANSFORMER = with_settings(DEFAULTS["language"], steps=3000, sync_period=50)
+# Transformers of seconds, of minutes on two CPU cores, and of minutes on a GPU, with one learning rate for all.
+_LANGUAGE = with_settings(DEFAULTS["language"], learning_rate=2e-3, others_learning_rate=None)
+TINY_TRANSFORMER = with_settings(_LANGUAGE, layers=1, features=16, heads=2, context=16, steps=20, sync_period=5)
+SMALL_TRANSFORMER = with_settings(_LANGUAGE, steps=3000, sync_period=50)
 LARGE_TRANSFORMER = with_settings(
-    DEFAULTS["language"], layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
+    _LANGUAGE, layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
 )
 
 LABELS = {Method.LAPERM: "LaPerm", Method.INNER: "Adam", Method.FROZEN: "kernels frozen"}  # where the inner is Adam

@@ -175,6 +175,21 @@ _SPARSE = {
     for keep in (0.3, 0.1, 0.05, 0.01)
 }
 
+
+def _switches(config: TrainConfig) -> Iterator[Variant]:
+    """Error feedback off and on, and each with the best of a few schedules for the shared value of F2."""
+    yield Variant("off")
+    yield Variant("on", settings=_FEEDBACK)
+    yield Variant("on, noise", settings={**_FEEDBACK, "residual_noise": 0.1})
+    yield Variant("on, k = 1", settings=_EVERY_STEP)
+    yield Variant("Adam", Method.INNER)
+    if config.model.model == "f2":
+        slow: dict[str, Any] = {"schedule": "cosine", "learning_rate": 5e-4}
+        yield Variant("off, cosine from 0.0005", settings=slow)
+        yield Variant("on, cosine from 0.0005", settings=slow | _FEEDBACK)
+        yield Variant("Adam, cosine from 0.0005", Method.INNER, slow)
+
+
 FEEDBACK = Experiment(
     name="feedback",
     title="Error feedback on and off",
@@ -185,17 +200,12 @@ FEEDBACK = Experiment(
             "mlp": _MLP,
             **_SPARSE,
             "f1, shared value": with_settings(PAPER["f1"], schedule="cosine", learning_rate=2e-3),
+            "f2, shared value": PAPER["f2"],
             "vit, CIFAR-10": _VIT,
         },
         "full": {"conv4": PAPER["conv4"]},
     },
-    variants=(
-        Variant("off"),
-        Variant("on", settings=_FEEDBACK),
-        Variant("on, noise", settings={**_FEEDBACK, "residual_noise": 0.1}),
-        Variant("on, k = 1", settings=_EVERY_STEP),
-        Variant("Adam", Method.INNER),
-    ),
+    variants=lambda config: tuple(_switches(config)),
     claims=(
         Claim(
             "With error feedback a vision transformer learns as with Adam",
@@ -206,6 +216,13 @@ FEEDBACK = Experiment(
             "Very sparse networks gain by error feedback",
             "keep 1 %: more accurate with it than without, at the best period on validation images",
             judge_gap(_FEEDBACK, {"label": "off"}, above(0), network="mlp, keep 1 %"),
+        ),
+        Claim(
+            "F2, whose weights share one value, gains by error feedback",
+            "more accurate with it than without, each at the best settings tried on validation images",
+            judge_gap(
+                _FEEDBACK, {"method": Method.LAPERM, "error_feedback": False}, above(0), network="f2, shared value"
+            ),
         ),
         Claim(
             "A dense network does not gain by error feedback",
