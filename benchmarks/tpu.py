@@ -50,7 +50,7 @@ MODELS: dict[str, tuple[TrainConfig, tuple[int, ...], Any, int]] = {
 LAYOUTS: dict[str, Callable[[Axes, int], tuple[int, ...]]] = {
     "data parallel": lambda axes, ndim: (),
     "outputs sharded": lambda axes, ndim: tuple(axis for axis in range(ndim) if axis not in axes),
-    "fan-in sharded": lambda axes, ndim: tuple(reversed(axes)),
+    "fan-in sharded": lambda axes, ndim: (axes[-1], *axes[:-1]) if len(axes) > 2 else axes,  # channels, or heads
 }
 PROGRAMS = [("v5e", None), *(("v5e", layout) for layout in LAYOUTS), ("v6e", None), ("v6e", "fan-in sharded")]
 
