@@ -7,6 +7,7 @@ import numpy as np
 
 from laperm_jax.lab.benchmark.bench import milliseconds
 
+_SORTED_BYTES = 32  # of each weight at a sync
 PEERS = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "naive_jax": "argsort(argsort) in JAX"}
 
 
@@ -162,13 +163,16 @@ def _pods(pods: Sequence[dict[str, Any]]) -> str:
         seconds = " / ".join(f"{1e3 * size / measured['link_bandwidth']:,.1f}" for size in moved)
         where = f"{measured['size']} | {measured['pod']}, {measured['fsdp']} x {measured['tensor']}"
         sizes = f"{each('argument_bytes')} | {each('temporary_bytes')} | {' / '.join(map(gb, moved))}"
-        return f"| {where} | {sizes} | {seconds} | {1e3 * step:,.0f} |"
+        sorts = _SORTED_BYTES * measured["weights"] / chips / measured["memory_bandwidth"]
+        return f"| {where} | {sizes} | {seconds} | {1e3 * sorts:,.1f} | {1e3 * step:,.0f} |"
 
     header = ["weights", "chips, FSDP x tensor parallel", "arguments, GB", "temporaries, GB", "a sync receives, GB"]
-    table = markdown([*header, "over the links, ms", "a step at the peak, ms"], map(row, pods))
+    table = markdown([*header, "over the links, ms", "sorts at least, ms", "a step at the peak, ms"], map(row, pods))
     links = "over the links: bytes received / bytes a second of a chip's links"
-    step = "a step: 6 x weights x tokens / chips / operations a second, both as the vendor has them"
-    return f"Adam alone / LaPerm / with error feedback, a chip; {links}; {step}.\n\n{table}"
+    sorts = f"sorts: {_SORTED_BYTES} bytes x weights / chips / bytes a second of a chip's memory"
+    step = "a step: 6 x weights x tokens / chips / operations a second, all as the vendor has them"
+    each = "Two sorts read and write 4 bytes of key and 4 of payload, once at least."
+    return f"Adam alone / LaPerm / with error feedback, a chip; {links}; {sorts}; {step}. {each}\n\n{table}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[str]) -> str:
