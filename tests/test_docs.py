@@ -95,7 +95,7 @@ def test_notebook_is_the_quick_start(readme):
 
 def test_pages_have_the_tables_of_the_committed_results(readme):
     pages = readme.pages()
-    assert len(pages) == 10
+    assert len(pages) == 11
     for page, text in pages.items():
         assert text.count("<!-- end of results -->") == 1, f"{page.name} has no place for its table"
         assert page.read_text() == text, "run `make readme`"
