@@ -8,7 +8,7 @@ import json
 import re
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,13 +164,13 @@ def defaults(sections: Sequence[Section]) -> str:
     return tables.markdown(["experiment: network", "defaults", "score", "settings", "against the best of them"], rows)
 
 
-def _alike(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def _alike(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
     """Rows whose initial weights are equally many and of as few values: which of them is best is a choice."""
     alike: dict[Any, list[Row]] = {}
     for row in rows:
         of_few = row.settings["init"] if row.settings["init"].partition(":")[0] in ("levels", "shared") else None
         alike.setdefault((row.settings["keep"], of_few), []).append(row)
-    yield from alike.values()
+    return alike.values()
 
 
 def _has_defaults(row: Row) -> bool:

@@ -6,6 +6,7 @@ XLA makes a sort stable by one more operand on most platforms. Here equal keys a
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from laperm_jax.sync._keys import bits, order_keys
@@ -29,7 +30,12 @@ def put(order: jax.Array, values: jax.Array) -> jax.Array:
 
 def positions(vector: jax.Array) -> jax.Array:
     """The position of each weight in a vector: uint16 for 16-bit floats if there are at most 65,536, else int32."""
-    return lax.iota(jnp.uint16 if vector.dtype.itemsize == 2 and vector.size <= 2**16 else jnp.int32, vector.size)
+    return lax.iota(jnp.uint16 if share_an_integer(vector.dtype, vector.size) else jnp.int32, vector.size)
+
+
+def share_an_integer(dtype: np.dtype, fan_in: int) -> bool:
+    """Whether the key of a float and its position in the vector have room in one integer of 32 bits."""
+    return dtype.itemsize == 2 and fan_in <= 2**16
 
 
 def sort_by_key(keys: jax.Array, payload: jax.Array, distinct: bool = False) -> jax.Array:

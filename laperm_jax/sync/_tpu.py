@@ -8,16 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from laperm_jax.sync._keys import bits, order_keys, where
-from laperm_jax.sync._sorting import sort_by_key
+from laperm_jax.sync._sorting import share_an_integer, sort_by_key
 from laperm_jax.sync._vectors import Axes, as_columns, from_columns
 
 
 def place(weights: jax.Array, sorted_init: jax.Array, axes: Axes) -> jax.Array:
     """Places the sorted initial values by the ranks of the weights."""
     columns = as_columns(weights, axes)  # (fan_in, vectors)
-    is_half = columns.dtype.itemsize == 2
-    narrow = is_half and len(columns) <= 2**16  # sorted with keys and payload in one integer
-    dtype = jnp.int32 if is_half and not narrow else bits(columns).dtype
+    narrow = share_an_integer(columns.dtype, len(columns))
+    dtype = bits(columns).dtype if narrow or columns.dtype.itemsize > 2 else jnp.int32
     keys, values = (array.astype(dtype) for array in (order_keys(columns), bits(as_columns(sorted_init, axes))))
     order = lax.broadcasted_iota(jnp.int32, columns.shape, 0).astype(dtype)
     sign = jnp.array(-(2**15) if narrow else 0, dtype)  # positions are unsigned, keys are signed

@@ -25,6 +25,7 @@ class Train:
     """Train a network by reordering its random initial weights.
 
     The defaults take half a minute on two CPU cores, most of it to compile; Conv7 of the paper takes hours there.
+    Defaults of optimiser and sync are listed for the mlp: they depend on --task, --model, --init and --keep.
     Ctrl-C stops a run after the current step, and --resume resumes it.
     """
 
@@ -47,20 +48,13 @@ def with_defaults(command: Train, args: Sequence[str]) -> Train:
       ConfigError: for a preset the model does not have.
     """
     given = command.config
-    default = paper_preset(given.model.model) if given.preset else _defaults(given)
+    default = paper_preset(given.model.model) if given.preset else defaults_for(given)
     if default == TrainConfig():
         return command
     if given.optimizer.steps is not None and given.optimizer.epochs is None:
         default = with_settings(default, epochs=None)
     flat = (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(Train, args=list(args), prog="laperm train", default=Train(default), config=flat)
-
-
-def _defaults(given: TrainConfig) -> TrainConfig:
-    """The defaults of the network that is given, or that its task names."""
-    if given.model.model == TrainConfig().model.model:
-        given = with_settings(given, model=DEFAULTS[given.task].model.model)
-    return defaults_for(given)
 
 
 def run(command: Train, console: Output) -> int:
