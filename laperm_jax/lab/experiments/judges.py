@@ -1,7 +1,7 @@
 """Judges that several claims share, and how they write what was measured."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from laperm_jax.lab.experiments.core import Finding
@@ -39,8 +39,13 @@ def number(value: Estimate, digits: str = "+.2f") -> str:
 
 
 def judge_gap(
-    variant: Where, reference: Where, full: Range, partial: Range | None = None, *, network: str | None = None
-) -> Callable[[Results], Finding]:
+    variant: Where,
+    reference: Where,
+    full: Range,
+    partial: Range | None = None,
+    *,
+    networks: Collection[str] | None = None,
+) -> Callable[[Results], Finding | None]:
     """A judge of how far the test score of a variant is above that of another.
 
     Args:
@@ -48,12 +53,14 @@ def judge_gap(
       reference: the same for the other.
       full: where the difference has to be, on every network.
       partial: where it has to be on every network to meet the claim partly; by default ``full`` on one network.
-      network: the network that the claim is about; by default all.
+      networks: the networks that the claim is about, of which a scale may lack some; by default all.
     """
 
-    def judge(results: Results) -> Finding:
-        networks = results.networks if network is None else [network]
-        gaps = {name: results.gap(name, variant, reference) for name in networks}
+    def judge(results: Results) -> Finding | None:
+        meant = [name for name in results.networks if networks is None or name in networks]
+        if not meant:
+            return None
+        gaps = {name: results.gap(name, variant, reference) for name in meant}
         unit = points if results.score == "accuracy" else nats
         met = [full.holds(gap) for gap in gaps.values()]
         partly = every(partial.holds(gap) for gap in gaps.values()) if partial else some(met)

@@ -93,7 +93,11 @@ def test_verdict_on_published_accuracies_needs_the_full_scale(tmp_path):
 
 @pytest.mark.parametrize(
     ("laperm", "verdicts"),
-    [(1.64, ["supported"] * 2), (1.7, ["not supported", "supported"]), (1.9, ["not supported"] * 2)],
+    [
+        (1.64, ["supported"] * 3),
+        (1.7, ["not supported", "supported", "not supported"]),
+        (1.9, ["not supported"] * 3),
+    ],
 )
 def test_verdict_on_language(tmp_path, laperm, verdicts):
     test = {Method.INNER: 1.6, Method.LAPERM: laperm, Method.FROZEN: 2.4}

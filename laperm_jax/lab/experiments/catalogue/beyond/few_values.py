@@ -108,14 +108,17 @@ BITS = Experiment(
         Claim(
             "Two values, half of each in a neuron, and only their order learnt, are within a point of free training",
             "mlp: with error feedback at most 1 point below Adam, at the best period on validation images",
-            judge_gap({"init": "levels:2", **_FEEDBACK}, _ADAM, at_least(-0.01), network="mlp"),
+            judge_gap({"init": "levels:2", **_FEEDBACK}, _ADAM, at_least(-0.01), networks=["mlp"]),
         ),
         *(
             Claim(
                 f"{name}: three values are as good as all",
                 "with error feedback at most 0.5 points below LaPerm with all values, at its best on validation images",
                 judge_gap(
-                    {"init": "levels:3", **_FEEDBACK}, {"label": _of(None, "LaPerm")}, at_least(-0.005), network=network
+                    {"init": "levels:3", **_FEEDBACK},
+                    {"label": _of(None, "LaPerm")},
+                    at_least(-0.005),
+                    networks=[network],
                 ),
             )
             for name, network in (("An mlp", "mlp"), ("Conv7", "conv7, 2 epochs"))
@@ -127,7 +130,7 @@ BITS = Experiment(
                 {"init": "levels:2", **_FEEDBACK},
                 {"init": "levels:2", "error_feedback": False},
                 above(0),
-                network="mlp",
+                networks=["mlp"],
             ),
         ),
         Claim(
@@ -137,7 +140,7 @@ BITS = Experiment(
                 {"init": "levels:2", **_FEEDBACK},
                 {"quantize": "nearest:2", "start": None},
                 at_least(-0.001),
-                network="mlp",
+                networks=["mlp"],
             ),
         ),
     ),
@@ -210,24 +213,24 @@ FEEDBACK = Experiment(
         Claim(
             "With error feedback a vision transformer learns as with Adam",
             "at most 0.5 points below Adam on CIFAR-10 after 700 steps, at the best period on validation images",
-            judge_gap(_FEEDBACK, _ADAM, at_least(-0.005), network="vit, CIFAR-10"),
+            judge_gap(_FEEDBACK, _ADAM, at_least(-0.005), networks=["vit, CIFAR-10"]),
         ),
         Claim(
             "Very sparse networks gain by error feedback",
             "keep 1 %: more accurate with it than without, at the best period on validation images",
-            judge_gap(_FEEDBACK, {"label": "off"}, above(0), network="mlp, keep 1 %"),
+            judge_gap(_FEEDBACK, {"label": "off"}, above(0), networks=["mlp, keep 1 %"]),
         ),
         Claim(
             "F2, whose weights share one value, gains by error feedback",
             "more accurate with it than without, each at the best settings tried on validation images",
             judge_gap(
-                _FEEDBACK, {"method": Method.LAPERM, "error_feedback": False}, above(0), network="f2, shared value"
+                _FEEDBACK, {"method": Method.LAPERM, "error_feedback": False}, above(0), networks=["f2, shared value"]
             ),
         ),
         Claim(
             "A dense network does not gain by error feedback",
             "mlp: within 0.3 points of LaPerm without it, at the same period",
-            judge_gap({"label": "on"}, {"label": "off"}, Range(-0.003, 0.003), network="mlp"),
+            judge_gap({"label": "on"}, {"label": "off"}, Range(-0.003, 0.003), networks=["mlp"]),
         ),
     ),
     seeds={"smoke": 1, "cpu": 3, "full": 3},

@@ -1,0 +1,193 @@
+"""Draws pictures of the documentation.
+
+python benchmarks/pictures.py bits         docs/images/bits.png: score against bits a weight, from results/
+python benchmarks/pictures.py f2           docs/images/f2.png: what the outputs of F1 and F2 look for; trains both
+python benchmarks/pictures.py reordering   docs/reordering.png: a linear classifier before and after; trains it
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator
+from rich.console import Console
+
+from laperm_jax.lab.config import PAPER, TrainConfig, make_config, resolve
+from laperm_jax.lab.data import datasets
+from laperm_jax.lab.experiments.catalogue import EXPERIMENTS
+from laperm_jax.lab.experiments.core import Method
+from laperm_jax.lab.experiments.results import Results, Row
+from laperm_jax.lab.experiments.statistics import estimate
+from laperm_jax.lab.runs.fit import SeedRun, fit
+from laperm_jax.lab.training.build import Training, build_training
+from laperm_jax.lab.training.seeds import draw_initial
+from laperm_jax.sync._vectors import weight_vectors
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+LINEAR = make_config(
+    dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10
+)
+VALUES = (2, 3, 4, 8, 16)
+
+
+class Style(NamedTuple):
+    """How a method is drawn, and what selects its rows with n values: the best on validation data is shown."""
+
+    name: str
+    color: str
+    format: str
+    where: Callable[[int], Sequence[Mapping[str, Any]]]
+
+
+def _levels(feedback: bool) -> Callable[[int], Sequence[Mapping[str, Any]]]:
+    return lambda n: [{"init": f"levels:{n}{std}", "error_feedback": feedback} for std in ("", ":0.05")]
+
+
+STYLES = (
+    Style("LaPerm, error feedback", "#1b6ca8", "o-", _levels(True)),
+    Style("quantisation-aware Adam", "#b8860b", "s-", lambda n: [{"quantize": f"nearest:{n}", "start": None}]),
+    Style(
+        "supermask (edge-popup)",
+        "#7b4b94",
+        "D",
+        lambda n: [{"quantize": f"supermask:{share}"} for share in (0.5, 0.3) if n == 2],
+    ),
+    Style("Adam, then k-means", "#7a7a7a", "^--", lambda n: [{"quantize": f"kmeans:{n}"}]),
+    Style("Adam, then rounding", "#a5a5a5", "v--", lambda n: [{"quantize": f"nearest:{n}", "start": "Adam"}]),
+    Style("LaPerm without it", "#7fb3d5", "o:", _levels(False)),
+)
+
+
+def best(results: Results, network: str, wheres: Sequence[Mapping[str, Any]]) -> Row | None:
+    rows = [row for where in wheres for row in results.select(network, **where)]
+    return max(rows, key=Row.selection_score, default=None)
+
+
+def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any]) -> None:
+    """Draws each method's score against log2 of the number of values, and lines for all values."""
+    for style in STYLES:
+        rows = {values: row for values in VALUES if (row := best(results, network, style.where(values)))}
+        scores = [estimate(score(row)) for row in rows.values()]
+        places = [math.log2(values) for values in rows]
+        margins = [of.high - of.mean if math.isfinite(of.high) else 0 for of in scores]
+        means = [of.mean for of in scores]
+        label = style.name if rows else None
+        panel.errorbar(
+            places, means, margins, fmt=style.format, color=style.color, label=label, capsize=3, markersize=5
+        )
+    free: list[Mapping[str, Any]] = [{"method": Method.INNER, "quantize": None}]
+    reordered = [
+        {"method": Method.LAPERM, "error_feedback": False, "init": init} for init in ("he_uniform", "normal:0.05")
+    ]
+    for name, where, color in (("Adam,\n32 bits", free, "0.3"), ("LaPerm,\nall values", reordered, "#3f88b5")):
+        if row := best(results, network, where):
+            mean = estimate(score(row)).mean
+            panel.axhline(mean, color=color, linewidth=0.8)
+            align = "top" if where is free else "bottom"
+            panel.annotate(
+                name, (1.01, mean), xycoords=panel.get_yaxis_transform(), fontsize="small", color=color, va=align
+            )
+    panel.set_xticks([math.log2(n) for n in VALUES], [f"{n}\n{math.log2(n):.2g}" for n in VALUES])
+    panel.set_xlabel("values, and bits a weight")
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def bits() -> None:
+    """Draws each method's score against the number of values, for an mlp and a transformer."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    digits, language = figure.subplots(1, 2)
+    of = {name: Results(EXPERIMENTS[name], "cpu", ROOT / "results" / name) for name in ("bits", "bits-language")}
+    draw(digits, of["bits"], "mlp", lambda row: 100 * (1 - row.values()))
+    digits.set(ylabel="test error", title="MNIST, mlp 256-256", yscale="log")
+    ticks = (1.5, 2, 3, 5, 10, 20, 50)
+    digits.yaxis.set_major_locator(FixedLocator(ticks))
+    digits.yaxis.set_major_formatter(FixedFormatter([f"{tick:g} %" for tick in ticks]))
+    digits.yaxis.set_minor_locator(FixedLocator(()))
+    digits.legend(frameon=False, fontsize="small")
+    draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
+    language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128", ylim=(1.6, 2))
+    figure.savefig(DOCS / "images" / "bits.png", dpi=150)
+
+
+def _train(config: TrainConfig) -> tuple[Training, SeedRun]:
+    config = resolve(config)
+    training = build_training(config, datasets.load("mnist"))
+    seed = SeedRun(training, draw_initial(training.network, config.seed), writer=None)
+    fit(training, [seed], Console())
+    return training, seed
+
+
+def reordering() -> None:
+    """Draws weight vectors of a linear classifier before and after training, and both sorted."""
+    training, seed = _train(LINEAR)
+    both = seed.initial.variables, seed.best.reconnected
+    accuracies = [training.evaluator.score(variables, training.task.test) for variables in both]
+    rows = [weight_vectors(np.asarray(variables.params["output"]["kernel"]), (0,)) for variables in both]
+    shown = 6
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    grid = figure.add_gridspec(3, shown, height_ratios=[1, 1, 0.55])
+    for row, (name, accuracy) in enumerate(zip(("before", "after"), accuracies, strict=True)):
+        for digit in range(shown):
+            panel = figure.add_subplot(grid[row, digit])
+            panel.imshow(rows[row][digit].reshape(28, 28), cmap="RdBu_r", vmin=-0.15, vmax=0.15)
+            panel.set(xticks=[], yticks=[])
+            if digit == 0:
+                panel.set_ylabel(f"{name}\n{accuracy:.1%} right")
+            if row == 0:
+                panel.set_title(f"weights of “{digit}”", fontsize=10)
+            panel.spines[:].set_visible(False)
+    for digit in range(shown):
+        panel = figure.add_subplot(grid[2, digit])
+        for values, style in zip(rows, ({"color": "0.6", "linewidth": 4}, {"color": "tab:blue"}), strict=True):
+            panel.plot(np.sort(values[digit]), **style)
+        panel.set(xticks=[], yticks=[])
+        panel.spines[["top", "right"]].set_visible(False)
+        if digit == 0:
+            panel.set_ylabel("sorted:\nthe same")
+    figure.savefig(DOCS / "reordering.png", dpi=110)
+
+
+def f2() -> None:
+    """Draws the product of the kernels up to each output, which is all of the network where no ReLU acts."""
+    rows = []
+    for model in ("f1", "f2"):
+        training, seed = _train(PAPER[model])
+        for name in ("reconnected", "free") if model == "f2" else ("reconnected",):
+            variables = getattr(seed.best, name)
+            kernels = [layer["kernel"] for layer in variables.params.values()]  # in the order of their names
+            product = np.asarray(jnp.linalg.multi_dot(kernels) if len(kernels) > 1 else kernels[0])
+            images, targets = training.task.test
+            linear = np.mean(np.argmax(np.asarray(images).reshape(len(images), -1) @ product, axis=1) == targets)
+            alike = np.corrcoef(product.T)[np.triu_indices(10, k=1)].mean()
+            accuracy = training.evaluator.score(variables, training.task.test)
+            rows.append((f"{model.upper()}, {name}", accuracy, linear, alike, product))
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    for row, (name, accuracy, linear, alike, product) in enumerate(rows):
+        limit = np.abs(product).max()
+        for digit in range(10):
+            panel = figure.add_subplot(len(rows), 10, 10 * row + digit + 1)
+            panel.imshow(product[:, digit].reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            panel.set(xticks=[], yticks=[])
+            panel.spines[:].set_visible(False)
+            if digit == 0:
+                text = f"{name}\n{accuracy:.1%} right,\nwithout ReLU {linear:.1%},\ncorrelation {alike:.2f}"
+                panel.set_ylabel(text, rotation=0, ha="right", va="center")
+            if row == 0:
+                panel.set_title(f"“{digit}”", fontsize=10)
+    figure.savefig(DOCS / "images" / "f2.png", dpi=110)
+
+
+def main(picture: Literal["bits", "f2", "reordering"], /) -> None:
+    """Draws a picture."""
+    {"bits": bits, "f2": f2, "reordering": reordering}[picture]()
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
