@@ -21,7 +21,7 @@ _WIDE: Networks = {
     "cpu": {"4 x 128, 3,000 steps": SMALL_TRANSFORMER},
     "full": {"6 x 384": LARGE_TRANSFORMER},
 }
-_NARROW = {f"{layers} x 64, 800 steps": transformer(layers, 64, steps=800, sync_period=20) for layers in (2, 4)}
+_NARROW = {f"{layers} x 64, 800 steps": transformer(layers, 64, steps=800) for layers in (2, 4)}
 _NAMES = [name for networks in _WIDE.values() for name in networks]
 
 
@@ -34,11 +34,10 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from at_rates(Method.FROZEN, (0.128,))
         return
     yield from at_rates(Method.INNER, (4e-3, 8e-3))
-    yield from at_rates(Method.LAPERM, (2e-3,))
     faster: dict[str, Any] = {"learning_rate": 4e-3, "others_learning_rate": 3.2e-2}
-    for init in ("normal:0.05", "normal:0.1"):
-        yield Variant(f"LaPerm, {init}", settings=faster | {"init": init})
-        yield Variant(f"LaPerm, {init}, error feedback", settings=faster | {"init": init, "error_feedback": True})
+    yield Variant("LaPerm, k = 20", settings=faster | {"sync_period": 20})
+    feedback: dict[str, Any] = {"init": "normal:0.1", "sync_period": 5, "error_feedback": True}
+    yield Variant("LaPerm, k = 5, normal:0.1, error feedback", settings=faster | feedback)
 
 
 LANGUAGE = Experiment(
