@@ -1,6 +1,6 @@
 """Networks of few different weights, and what error feedback is worth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from laperm_jax.lab.config import PAPER, TrainConfig, with_settings
@@ -55,9 +55,8 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _EVERY_STEP | _NOISE)
-    if fast:
-        yield from _supermasks(config)
-    else:
+    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,))
+    if not fast:
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
         yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | _EVERY_STEP)
@@ -86,9 +85,9 @@ def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
         yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, through)
 
 
-def _supermasks(config: TrainConfig) -> Iterator[Variant]:
+def _supermasks(config: TrainConfig, shares: Sequence[float]) -> Iterator[Variant]:
     """A choice of random weights of one size and two signs (edge-popup): a bit a weight, and a seed."""
-    for share in (0.5, 0.3):
+    for share in shares:
         for rate in (config.optimizer.learning_rate, 2 * config.optimizer.learning_rate):
             masked: dict[str, Any] = {"quantize": f"supermask:{share}", "learning_rate": rate}
             yield Variant(f"supermask of {share:.0%}, {rate:g}", Method.INNER, masked)
