@@ -5,12 +5,12 @@ python benchmarks/pictures.py f2           docs/images/f2.png: what the outputs 
 python benchmarks/pictures.py reordering   docs/reordering.png: a linear classifier before and after; trains it
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
@@ -157,13 +157,15 @@ def reordering() -> None:
 def f2() -> None:
     """Draws the product of the kernels up to each output, which is all of the network where no ReLU acts."""
     rows = []
-    for model in ("f1", "f2"):
+    for model, weights in {"f1": ("reconnected",), "f2": ("reconnected", "free")}.items():
         training, seed = _train(PAPER[model])
-        for name in ("reconnected", "free") if model == "f2" else ("reconnected",):
+        images, targets = training.task.test
+        for name in weights:
             variables = getattr(seed.best, name)
-            kernels = [layer["kernel"] for layer in variables.params.values()]  # in the order of their names
-            product = np.asarray(jnp.linalg.multi_dot(kernels) if len(kernels) > 1 else kernels[0])
-            images, targets = training.task.test
+            kernels = [
+                np.asarray(layer["kernel"]) for layer in variables.params.values()
+            ]  # in the order of their names
+            product = functools.reduce(np.matmul, kernels)
             linear = np.mean(np.argmax(np.asarray(images).reshape(len(images), -1) @ product, axis=1) == targets)
             alike = np.corrcoef(product.T)[np.triu_indices(10, k=1)].mean()
             accuracy = training.evaluator.score(variables, training.task.test)

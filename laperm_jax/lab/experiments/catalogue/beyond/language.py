@@ -27,17 +27,17 @@ _NAMES = [name for networks in _WIDE.values() for name in networks]
 
 def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Of each method the best settings of earlier trials on validation text."""
-    if config.model.features != 64:  # not narrow
+    if config.model.features == 64:
+        yield from at_rates(Method.INNER, (4e-3, 8e-3))
+        faster: dict[str, Any] = {"learning_rate": 4e-3, "others_learning_rate": 3.2e-2}
+        yield Variant("LaPerm, k = 20", settings=faster | {"sync_period": 20})
+        feedback: dict[str, Any] = {"init": "normal:0.1", "sync_period": 5, "error_feedback": True}
+        yield Variant("LaPerm, k = 5, normal:0.1, error feedback", settings=faster | feedback)
+    else:
         # Adam gains nothing by a learning rate of its own for embeddings.
         yield from at_rates(Method.INNER, (2e-3,))
         yield from at_rates(Method.LAPERM, (4e-3,), others=(None, 3.2e-2))
         yield from at_rates(Method.FROZEN, (0.128,))
-        return
-    yield from at_rates(Method.INNER, (4e-3, 8e-3))
-    faster: dict[str, Any] = {"learning_rate": 4e-3, "others_learning_rate": 3.2e-2}
-    yield Variant("LaPerm, k = 20", settings=faster | {"sync_period": 20})
-    feedback: dict[str, Any] = {"init": "normal:0.1", "sync_period": 5, "error_feedback": True}
-    yield Variant("LaPerm, k = 5, normal:0.1, error feedback", settings=faster | feedback)
 
 
 LANGUAGE = Experiment(
@@ -59,7 +59,7 @@ LANGUAGE = Experiment(
             judge_gap({"method": Method.LAPERM}, {"method": Method.FROZEN}, at_most(-0.6), networks=_NAMES),
         ),
         Claim(
-            "So does a narrow one, of 64 features",
+            "A narrow transformer, of 64 features, writes as well as one that Adam trains",
             "test loss at most 0.05 nats a character above Adam's with two and with four blocks, each at the best "
             "settings tried on validation text",
             judge_gap({"method": Method.LAPERM}, {"method": Method.INNER}, at_most(0.05), networks=_NARROW),
