@@ -80,15 +80,16 @@ def test_verdict_on_a_single_sync(tmp_path, once, often, verdict):
     assert "13.8 %" in claim.paper
 
 
-def test_verdict_on_published_accuracies_needs_the_full_scale(tmp_path):
-    dense = EXPERIMENTS["dense"]
-    results = write_results(tmp_path, dense, "cpu", lambda cell: {"test_accuracy": 0.99})
-    assert len(results.judgements()) == 1
-    only_conv4 = lambda cell: {"test_accuracy": 0.9} if cell.network == "conv4" else None
-    results = write_results(tmp_path, dense, "full", only_conv4)
-    assert [judgement.verdict for _, judgement in results.judgements()] == [
-        "reproduced"
-    ]  # the other is of all networks
+def test_published_accuracies_are_judged_where_the_training_is_as_long(tmp_path):
+    table = EXPERIMENTS["paper-table"]
+    results = write_results(tmp_path, table, "cpu", lambda cell: {"test_accuracy": 0.99}, seeds=2)
+    assert [(claim.source, judgement.verdict) for claim, judgement in results.judgements()] == [
+        ("paper, table of results", "partly reproduced"),  # conv7: the others have 20 epochs of 125
+        *[(None, "supported")] * 3,
+    ]
+    only_conv4 = lambda cell: {"test_accuracy": 0.9} if cell.network == "conv4, 125 epochs" else None
+    ((claim, judgement),) = write_results(tmp_path, table, "full", only_conv4, seeds=2).judgements()
+    assert (claim.paper, judgement.verdict) == ("89.17%", "reproduced")
 
 
 @pytest.mark.parametrize(

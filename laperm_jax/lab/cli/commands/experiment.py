@@ -19,7 +19,7 @@ from laperm_jax.lab.config.names import ScaleName
 class Experiments:
     """List the experiments, run one, or write a report of all results.
 
-    A run at --scale smoke takes seconds, at cpu less than an hour on two cores, at full as long as the paper's. It can
+    A run at --scale smoke takes seconds, at cpu an hour or less on two cores, at full as long as the paper's. It can
     be stopped: the same command resumes it.
     """
 

@@ -1,7 +1,7 @@
 """Experiments of the paper and of its rebuttal."""
 
 from laperm_jax.lab.experiments.catalogue.paper.batchnorm import GAMMA_BETA_RESET
-from laperm_jax.lab.experiments.catalogue.paper.dense import DENSE
+from laperm_jax.lab.experiments.catalogue.paper.dense import DENSE, PAPER_TABLE
 from laperm_jax.lab.experiments.catalogue.paper.schedules import SCHEDULES
 from laperm_jax.lab.experiments.catalogue.paper.shared import SHARED_VALUE
 from laperm_jax.lab.experiments.catalogue.paper.sparse import SPARSITY
@@ -10,6 +10,7 @@ from laperm_jax.lab.experiments.catalogue.paper.syncs import SINGLE_SYNC, SYNC_C
 
 PAPER_EXPERIMENTS = (
     DENSE,
+    PAPER_TABLE,
     SYNC_PERIOD,
     SINGLE_SYNC,
     SPARSITY,
