@@ -69,7 +69,6 @@ MEASURED: Mapping[str, Tables] = {
     "docs/reliability.md": (("reliability.json", tables.faults), ("sharding.json", tables.sharding)),
     "docs/speed.md": (
         ("training.json", tables.training),
-        ("training_long.json", tables.long_training),
         ("step_overhead.json", tables.overhead),
         ("keras_loop.json", tables.keras_loop),
         *((f"{folder}bench.json", tables.sync) for folder in ("", "newest/", "float16/")),

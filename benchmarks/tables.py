@@ -58,13 +58,6 @@ def training(results: dict[str, Any]) -> str:
     return f"{_origin(results, results['command'])}\n\n{table}\n\n{seconds}"
 
 
-def long_training(results: dict[str, Any]) -> str:
-    """Accuracies only: other work ran beside so long a training."""
-    rows = (_training_row(row).rsplit("|", 3)[0] + "|" for row in results["rows"])
-    table = markdown(["run", "seeds", "test accuracy", "free weights"], rows)
-    return f"{_origin(results, results['command'])}\n\n{table}"
-
-
 def overhead(results: dict[str, Any]) -> str:
     ways = [way for way in results["networks"]["mlp"] if way != "adam alone"]
     table = markdown(

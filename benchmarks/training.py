@@ -1,7 +1,6 @@
 """Trains the networks of the README's table and writes accuracies and times to benchmarks/results/DEVICE.
 
-    python benchmarks/training.py        # training.json, about ten minutes on two CPU cores
-    python benchmarks/training.py long   # training_long.json, about half an hour
+    python benchmarks/training.py   # training.json, about ten minutes on two CPU cores
 
 MNIST is looked for in TFDS_DATA_DIR (`laperm data prepare mnist`).
 """
@@ -33,17 +32,9 @@ ROWS = {
 }
 
 
-LONG_ROWS = {
-    "MNIST, Conv7 with augmentation, k = 20, 10 epochs": (with_settings(CONV7, augment=True, epochs=10), SEEDS),
-}
-
-
-def main(arguments: list[str]) -> None:
-    long = arguments == ["long"]
-    if arguments and not long:
-        sys.exit(f"training.py takes no argument, or `long`; not {' '.join(arguments)}")
+def main() -> None:
     rows = []
-    for name, (config, seeds) in (LONG_ROWS if long else ROWS).items():
+    for name, (config, seeds) in ROWS.items():
         summaries = [train(with_settings(config, seed=seed)) for seed in seeds]
         column = lambda key, summaries=summaries: [summary[key] for summary in summaries]
         assert column("exact_vectors") == column("total_vectors")
@@ -64,9 +55,6 @@ def main(arguments: list[str]) -> None:
             flush=True,
         )
         rows.append(row)
-    if long:
-        write("training_long", "python benchmarks/training.py long", {"rows": rows})
-        return
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "laperm_jax.lab.cli.app", "train"], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
@@ -74,4 +62,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -35,6 +35,8 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
       >>> from laperm_jax.lab.config import make_config
       >>> defaults_for(make_config(init="levels:2")).sync.error_feedback
       True
+      >>> defaults_for(make_config(model="vit", init="levels:2")).sync.sync_period
+      1
     """
     defaults = DEFAULTS[config.task]
     model, init, keep = config.model.model, config.model.init, min(config.sparsity.keep)
@@ -47,11 +49,10 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
         defaults = with_settings(defaults, learning_rate=1e-3, sync_period=20)
     if shared:
         defaults = with_settings(defaults, sync_period=250)
-    return with_settings(
-        defaults,
-        error_feedback=feedback and config.sync.sync_period is not None,
-        keep_rescale=keep < 1 and not shared,
-    )
+    feedback = feedback and config.sync.sync_period is not None
+    if feedback and model in ("vit", "transformer") and init.split(":")[:2] in (["levels", "2"], ["levels", "3"]):
+        defaults = with_settings(defaults, sync_period=1, residual_noise=1.0)
+    return with_settings(defaults, error_feedback=feedback, keep_rescale=keep < 1 and not shared)
 
 
 _F1 = make_config(

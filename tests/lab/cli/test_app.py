@@ -18,6 +18,7 @@ from laperm_jax.lab.cli.commands.train import Train
 from laperm_jax.lab.config import ConfigError, TrainConfig, make_config, paper_preset, settings
 from laperm_jax.lab.data import datasets
 
+VIT = {"learning_rate": 1e-3}
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
 
@@ -49,7 +50,11 @@ def test_options():
         ("--keep 0.3", {"error_feedback": True, "keep_rescale": True}),
         ("--keep 0.3 --no-error-feedback --no-keep-rescale", {}),
         ("--init levels:2 --sync-period None", {"sync_period": None}),
-        ("--model vit", {"error_feedback": True, "sync_period": 20, "learning_rate": 1e-3, "init": "normal:0.05"}),
+        ("--model vit", VIT | {"error_feedback": True, "sync_period": 20}),
+        ("--model vit --init levels:3:0.05", VIT | {"error_feedback": True, "sync_period": 1, "residual_noise": 1.0}),
+        ("--model vit --init levels:2 --no-error-feedback", VIT | {"sync_period": 1}),
+        ("--model vit --init levels:2 --sync-period None", VIT | {"sync_period": None}),
+        ("--model vit --init levels:20", VIT | {"error_feedback": True, "sync_period": 20}),
         ("--model conv7 --learning-rate 0.1", {"sync_period": 20, "learning_rate": 0.1}),
         ("--model conv7 --sync-period 50", {"sync_period": 50, "learning_rate": 1e-3}),
     ],

@@ -24,7 +24,7 @@ EXAMPLES = (
 class Train:
     """Train a network by reordering its random initial weights.
 
-    The defaults take half a minute on two CPU cores, most of it to compile; Conv7 of the paper takes hours there.
+    The defaults take half a minute on two CPU cores, most of it to compile; Conv7 of the paper takes an hour there.
     Defaults of optimiser and sync are listed for the mlp: they depend on --task, --model, --init and --keep.
     Ctrl-C stops a run after the current step, and --resume resumes it.
     """
@@ -54,7 +54,10 @@ def with_defaults(command: Train, args: Sequence[str]) -> Train:
     if given.optimizer.steps is not None and given.optimizer.epochs is None:
         default = with_settings(default, epochs=None)
     flat = (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(Train, args=list(args), prog="laperm train", default=Train(default), config=flat)
+    chosen = tyro.cli(Train, args=list(args), prog="laperm train", default=Train(default), config=flat)
+    if not chosen.config.sync.error_feedback and not given.sync.residual_noise:  # --no-error-feedback
+        chosen = dataclasses.replace(chosen, config=with_settings(chosen.config, residual_noise=0.0))
+    return chosen
 
 
 def run(command: Train, console: Output) -> int:
