@@ -28,9 +28,9 @@ def nats(gap: Estimate) -> str:
     return _written(gap, lambda value: f"{value:+.3f}", " nats")
 
 
-def percent(value: Estimate) -> str:
+def percent(value: Estimate, decimals: int = 1) -> str:
     """An accuracy in percent."""
-    return _written(value, lambda share: f"{100 * share:.1f}", " %")
+    return _written(value, lambda share: f"{100 * share:.{decimals}f}", " %")
 
 
 def number(value: Estimate, digits: str = "+.2f") -> str:

@@ -57,7 +57,7 @@ def _published(model: str, accuracy: float) -> Claim:
             return None
         mean = estimate(results.best(network, method=Method.LAPERM).values())
         full, partial = (at_least(accuracy - less).holds(mean) for less in (0.005, 0.02))
-        return Finding(full, percent(mean), partial)
+        return Finding(full, percent(mean, decimals=2), partial)
 
     return Claim(
         f"{model} reaches {accuracy:.2%}",
