@@ -22,7 +22,7 @@ from laperm_jax.lab.config import PAPER, TrainConfig, make_config, resolve
 from laperm_jax.lab.data import datasets
 from laperm_jax.lab.experiments.catalogue import EXPERIMENTS
 from laperm_jax.lab.experiments.core import Method
-from laperm_jax.lab.experiments.results import Results, Row
+from laperm_jax.lab.experiments.results import Results, Row, by_validation
 from laperm_jax.lab.experiments.statistics import estimate
 from laperm_jax.lab.runs.fit import SeedRun, fit
 from laperm_jax.lab.training.build import Training, build_training
@@ -67,7 +67,7 @@ STYLES = (
 
 def best(results: Results, network: str, wheres: Sequence[Mapping[str, Any]]) -> Row | None:
     rows = [row for where in wheres for row in results.select(network, **where)]
-    return max(rows, key=Row.selection_score, default=None)
+    return max(rows, key=by_validation(rows), default=None)
 
 
 def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any]) -> None:

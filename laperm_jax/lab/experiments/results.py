@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,14 @@ class Row:
         values = self.values(metric)
         return float(values.std(ddof=1)) if values.size > 1 else 0.0
 
-    def selection_score(self) -> float:
-        """The mean validation score; larger is better."""
-        return float(np.mean([selection_score(run.summary) for run in self.runs]))
+    @property
+    def seeds(self) -> set[int]:
+        """The seeds of the runs."""
+        return {run.seed for run in self.runs}
+
+    def selection_score(self, seeds: Collection[int]) -> float:
+        """The mean validation score of some seeds; larger is better."""
+        return float(np.mean([selection_score(run.summary) for run in self.runs if run.seed in seeds]))
 
     def has(self, where: Mapping[str, Any]) -> bool:
         """Whether the row is of the given method, label and settings."""
@@ -135,13 +140,13 @@ class Results:
         return rows
 
     def best(self, network: str, **where: Any) -> Row:
-        """The row among :meth:`select` with the best mean validation score.
+        """The row among :meth:`select` that is best :func:`by_validation`.
 
         Raises:
           MissingRunsError: if there is none.
         """
         if rows := self.select(network, **where):
-            return max(rows, key=Row.selection_score)
+            return max(rows, key=by_validation(rows))
         raise MissingRunsError(f"{self.experiment.name} has no runs of {network} with {where}")
 
     def gap(self, network: str, where: Mapping[str, Any], reference: Mapping[str, Any]) -> Estimate:
@@ -151,6 +156,15 @@ class Results:
           MissingRunsError: if either has no runs.
         """
         return difference(self.best(network, **where), self.best(network, **reference))
+
+
+def by_validation(rows: Sequence[Row]) -> Callable[[Row], float]:
+    """How rows are ranked: by the mean validation score over the seeds that all have, else over each one's own.
+
+    Over its own, one seed that does well would win against the mean of three.
+    """
+    shared = set.intersection(*(row.seeds for row in rows)) if rows else set()
+    return lambda row: row.selection_score(shared or row.seeds)
 
 
 def by_seed(rows: Sequence[Row], of: Callable[[Row], np.ndarray] = Row.values) -> np.ndarray:

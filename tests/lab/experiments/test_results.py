@@ -45,6 +45,16 @@ def test_best_is_chosen_on_validation_data(tmp_path):
     assert results.gap("mlp", {"method": Method.LAPERM}, {"method": Method.INNER}).mean == pytest.approx(-0.1)
 
 
+def test_best_is_chosen_over_the_seeds_that_all_have(tmp_path):
+    def summary(cell):
+        if cell.config.optimizer.learning_rate == 1e-3:
+            return {"test_accuracy": 0.8, "val_accuracy": (0.9, 0.7, 0.7)[cell.config.seed]}
+        return {"test_accuracy": 0.8, "val_accuracy": 0.85} if cell.config.seed == 0 else None
+
+    results = write_results(tmp_path, RATES, "cpu", summary, seeds=3)
+    assert results.best("mlp", method=Method.LAPERM).label == "LaPerm, low"  # on seed 0, though its mean is lower
+
+
 def test_missing_runs_are_an_error_and_not_a_number(tmp_path):
     results = write_results(
         tmp_path, RATES, "cpu", lambda cell: None if cell.variant.method == Method.INNER else {"test_accuracy": 0.5}

@@ -44,6 +44,9 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
     fast = config.model.model == "mlp"
     yield Variant("Adam", Method.INNER)
+    if config.model.model == "vit":
+        for rate in (config.optimizer.learning_rate / 2, 2 * config.optimizer.learning_rate):
+            yield Variant(f"Adam, {rate:g}", Method.INNER, {"learning_rate": rate})
     yield Variant(_of(None, "LaPerm"))
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)

@@ -4,7 +4,7 @@ from laperm_jax.lab.config import with_settings
 from laperm_jax.lab.experiments.catalogue.settings import LARGE_TRANSFORMER, TINY_TRANSFORMER, transformer
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Method, Variant
 from laperm_jax.lab.experiments.judges import nats
-from laperm_jax.lab.experiments.results import Results, Row, difference
+from laperm_jax.lab.experiments.results import Results, by_validation, difference
 from laperm_jax.lab.experiments.statistics import at_least, every
 
 _KINDS = {
@@ -24,10 +24,9 @@ def _kinds(results: Results) -> Finding:
     for network in results.networks:
         laperm = results.best(network, **_REORDERED)
         freed = [results.best(network, free=(pattern,)) for pattern in _KINDS.values()]
-        frozen = sorted(
-            (results.best(network, freeze=(pattern,)) for pattern in _KINDS.values()), key=Row.selection_score
-        )
-        best, worst = max(freed, key=Row.selection_score), frozen[0]
+        frozen = [results.best(network, freeze=(pattern,)) for pattern in _KINDS.values()]
+        frozen.sort(key=by_validation(frozen))
+        best, worst = max(freed, key=by_validation(freed)), frozen[0]
         texts.append(f"best is {best.label} ({nats(difference(best, laperm))})")
         texts.append(f"worst is {worst.label} ({nats(difference(worst, laperm))})")
         spread = difference(worst, frozen[-1])

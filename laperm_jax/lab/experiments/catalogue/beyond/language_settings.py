@@ -9,7 +9,7 @@ from laperm_jax.lab.experiments.catalogue.settings import (
 )
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Method, MissingRunsError, Variant
 from laperm_jax.lab.experiments.judges import nats
-from laperm_jax.lab.experiments.results import Results, Row, difference
+from laperm_jax.lab.experiments.results import Results, Row, by_validation, difference
 from laperm_jax.lab.experiments.statistics import at_least
 
 
@@ -57,7 +57,7 @@ def _values_matter(results: Results) -> Finding | None:
             rows = [row for row in shared if row.network == network and row.variant.method == method]
             if not rows:
                 raise MissingRunsError(f"language-settings has no {method} that was trained from both kinds of values")
-            best[network, method] = max(rows, key=Row.selection_score)
+            best[network, method] = max(rows, key=by_validation(rows))
     large, small = results.networks
     gain = difference(best[large, Method.LAPERM], best[small, Method.LAPERM])
     texts = (f"{network}: {row.label} {row.mean():.3f}" for (network, _), row in best.items())

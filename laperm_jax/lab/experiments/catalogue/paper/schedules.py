@@ -4,7 +4,7 @@ from laperm_jax.lab.config import PAPER, TrainConfig, with_settings
 from laperm_jax.lab.experiments.catalogue.settings import CONSTANT, CONV7, DIGITS, MLP
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Variant
 from laperm_jax.lab.experiments.judges import points
-from laperm_jax.lab.experiments.results import Results, Row, difference
+from laperm_jax.lab.experiments.results import Results, Row, by_validation, difference
 from laperm_jax.lab.experiments.statistics import above, count_of
 
 _CONSTANT = tuple(Variant(f"k = {k}", settings={"sync_period": k}) for k in (10, 20, 50, 100, 200))
@@ -24,17 +24,15 @@ def _variants(config: TrainConfig) -> tuple[Variant, ...]:
 
 
 def _beats_constant(results: Results) -> Finding:
-    constant = {
-        network: max(
-            (row for row in results.all_rows(network) if row.settings["sync_schedule"] == "constant"),
-            key=Row.selection_score,
-        )
-        for network in results.networks
-    }
+    constant = {}
+    for network in results.networks:
+        rows = [row for row in results.all_rows(network) if row.settings["sync_schedule"] == "constant"]
+        constant[network] = max(rows, key=by_validation(rows))
 
     def on_validation_data(rows: list[Row]) -> tuple[int, float]:
         """On how many networks a schedule is ahead of the constant period, and by how much on average."""
-        gains = [row.selection_score() - constant[row.network].selection_score() for row in rows]
+        pairs = [(row, constant[row.network]) for row in rows]
+        gains = [score(row) - score(best) for row, best in pairs for score in [by_validation((row, best))]]
         return sum(gain > 0 for gain in gains), sum(gains) / len(gains)
 
     schedules = [results.select(label=variant.label) for variant in (*_CHANGING, *_WITH_LEARNING_RATE)]
