@@ -63,7 +63,9 @@ HEADLINES = (
     Headline(
         "CIFAR-10, vision transformer, 700 steps, learning rate 0.001", "vision-transformer", "CIFAR-10, 700 steps"
     ),
-    Headline("the same, error feedback", "feedback", "vit, CIFAR-10", {"error_feedback": True}),
+    Headline(
+        "the same, error feedback, the better of two rates", "feedback", "vit, CIFAR-10", {"error_feedback": True}
+    ),
     Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
 )
 ON_HOME = tuple(HEADLINES[row] for row in (3, 0, 5))  # in the order of the sentence above them
