@@ -162,10 +162,8 @@ def f2() -> None:
         images, targets = training.task.test
         for name in weights:
             variables = getattr(seed.best, name)
-            kernels = [
-                np.asarray(layer["kernel"]) for layer in variables.params.values()
-            ]  # in the order of their names
-            product = functools.reduce(np.matmul, kernels)
+            layers = variables.params.values()  # in the order of their names
+            product = functools.reduce(np.matmul, [np.asarray(layer["kernel"]) for layer in layers])
             linear = np.mean(np.argmax(np.asarray(images).reshape(len(images), -1) @ product, axis=1) == targets)
             alike = np.corrcoef(product.T)[np.triu_indices(10, k=1)].mean()
             accuracy = training.evaluator.score(variables, training.task.test)

@@ -163,8 +163,12 @@ def by_validation(rows: Sequence[Row]) -> Callable[[Row], float]:
 
     Over its own, one seed that does well would win against the mean of three.
     """
-    shared = set.intersection(*(row.seeds for row in rows)) if rows else set()
+    shared = _shared_seeds(rows)
     return lambda row: row.selection_score(shared or row.seeds)
+
+
+def _shared_seeds(rows: Sequence[Row]) -> set[int]:
+    return set.intersection(*(row.seeds for row in rows)) if rows else set()
 
 
 def by_seed(rows: Sequence[Row], of: Callable[[Row], np.ndarray] = Row.values) -> np.ndarray:
@@ -178,7 +182,7 @@ def by_seed(rows: Sequence[Row], of: Callable[[Row], np.ndarray] = Row.values) -
       MissingRunsError: if the rows have no seed in common.
     """
     columns = [dict(zip((run.seed for run in row.runs), of(row), strict=True)) for row in rows]
-    if seeds := sorted(set.intersection(*(set(column) for column in columns))):
+    if seeds := sorted(_shared_seeds(rows)):
         return np.array([[column[seed] for column in columns] for seed in seeds])
     raise MissingRunsError(f"{rows[0].network}: {', '.join(row.label for row in rows)} have no seed in common")
 

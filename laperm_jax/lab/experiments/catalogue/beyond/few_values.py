@@ -12,6 +12,7 @@ from laperm_jax.lab.experiments.catalogue.settings import (
     MLP,
     SMALL_TRANSFORMER,
     TINY_TRANSFORMER,
+    at_rates,
 )
 from laperm_jax.lab.experiments.core import Claim, Experiment, Method, Variant
 from laperm_jax.lab.experiments.judges import judge_gap
@@ -45,8 +46,7 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     fast = config.model.model == "mlp"
     yield Variant("Adam", Method.INNER)
     if config.model.model == "vit":
-        for rate in (config.optimizer.learning_rate / 2, 2 * config.optimizer.learning_rate):
-            yield Variant(f"Adam, {rate:g}", Method.INNER, {"learning_rate": rate})
+        yield from at_rates(Method.INNER, (config.optimizer.learning_rate / 2, 2 * config.optimizer.learning_rate))
     yield Variant(_of(None, "LaPerm"))
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
@@ -194,9 +194,9 @@ def _switches(config: TrainConfig) -> Iterator[Variant]:
         yield Variant("on, cosine from 0.0005", settings=slow | _FEEDBACK)
         yield Variant("Adam, cosine from 0.0005", Method.INNER, slow)
     if config.model.model == "vit":
-        slower: dict[str, Any] = {"learning_rate": config.optimizer.learning_rate / 2}
-        yield Variant(f"on, {slower['learning_rate']:g}", settings=slower | _FEEDBACK)
-        yield Variant(f"Adam, {slower['learning_rate']:g}", Method.INNER, slower)
+        rate = config.optimizer.learning_rate / 2
+        yield Variant(f"on, {rate:g}", settings={"learning_rate": rate, **_FEEDBACK})
+        yield from at_rates(Method.INNER, (rate,))
 
 
 FEEDBACK = Experiment(

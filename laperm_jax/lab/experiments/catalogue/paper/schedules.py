@@ -29,10 +29,14 @@ def _beats_constant(results: Results) -> Finding:
         rows = [row for row in results.all_rows(network) if row.settings["sync_schedule"] == "constant"]
         constant[network] = max(rows, key=by_validation(rows))
 
+    def gain(row: Row) -> float:
+        best = constant[row.network]
+        score = by_validation([row, best])
+        return score(row) - score(best)
+
     def on_validation_data(rows: list[Row]) -> tuple[int, float]:
         """On how many networks a schedule is ahead of the constant period, and by how much on average."""
-        pairs = [(row, constant[row.network]) for row in rows]
-        gains = [score(row) - score(best) for row, best in pairs for score in [by_validation((row, best))]]
+        gains = [gain(row) for row in rows]
         return sum(gain > 0 for gain in gains), sum(gains) / len(gains)
 
     schedules = [results.select(label=variant.label) for variant in (*_CHANGING, *_WITH_LEARNING_RATE)]
