@@ -196,6 +196,7 @@ def _switches(config: TrainConfig) -> Iterator[Variant]:
     if config.model.model == "vit":
         rate = config.optimizer.learning_rate / 2
         yield Variant(f"on, {rate:g}", settings={"learning_rate": rate, **_FEEDBACK})
+        yield Variant("on, k = 1, noise 1", settings=_EVERY_STEP | _NOISE)
         yield from at_rates(Method.INNER, (rate,))
 
 
