@@ -35,15 +35,15 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
       >>> from laperm_jax.lab.config import make_config
       >>> defaults_for(make_config(init="levels:2")).sync.error_feedback
       True
-      >>> defaults_for(make_config(model="vit", init="levels:2")).sync.sync_period
-      1
+      >>> defaults_for(make_config(model="conv7")).sync.sync_period
+      20
     """
     defaults = DEFAULTS[config.task]
     model, init, keep = config.model.model, config.model.init, min(config.sparsity.keep)
     shared = init.startswith("shared:")
     feedback = shared or init.startswith("levels:") or keep < 1
     if model == "vit":
-        defaults = with_settings(defaults, init="normal:0.05", learning_rate=1e-3, sync_period=20)
+        defaults = with_settings(defaults, init="normal:0.05", learning_rate=1e-3, sync_period=1)
         feedback = True
     elif model.startswith("conv") or model == "resnet50":
         defaults = with_settings(defaults, learning_rate=1e-3, sync_period=20)
