@@ -35,8 +35,8 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
       >>> from laperm_jax.lab.config import make_config
       >>> defaults_for(make_config(init="levels:2")).sync.error_feedback
       True
-      >>> defaults_for(make_config(model="conv7")).sync.sync_period
-      20
+      >>> defaults_for(make_config(model="vit", init="levels:2")).sync.sync_period
+      1
     """
     defaults = DEFAULTS[config.task]
     model, init, keep = config.model.model, config.model.init, min(config.sparsity.keep)

@@ -19,8 +19,8 @@ from laperm_jax.lab.config.names import ScaleName
 class Experiments:
     """List the experiments, run one, or write a report of all results.
 
-    A run at --scale smoke takes seconds, at cpu up to about an hour on two cores, at full as long as the paper's. It
-    can be stopped: the same command resumes it.
+    A run at --scale smoke takes seconds, at cpu up to an hour and a half on two cores, at full as long as the paper's.
+    It can be stopped: the same command resumes it.
     """
 
     action: Positional[Literal["list", "run", "report"]]
