@@ -7,7 +7,7 @@
 #   benchmarks/full.sh single-sync sync-period
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH="$PWD"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 end=$((SECONDS + ${LIMIT:-540}))
 for name in "${@:-paper-table single-sync sync-period gamma-beta-reset language scale vision-transformer}"; do
   for experiment in $name; do

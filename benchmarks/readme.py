@@ -60,13 +60,14 @@ HEADLINES = (
     ),
     Headline("MNIST, mlp 256-256, 10 epochs", "dense", "mlp"),
     Headline("MNIST, Conv7, as long as in the paper", "paper-table", "conv7, 45 epochs"),
+    Headline("CIFAR-10, Conv2, 20 epochs", "paper-table", "conv2, 20 epochs"),
     Headline("CIFAR-10, vision transformer, 700 steps", "vision-transformer", "CIFAR-10, 700 steps"),
     Headline(
         "the same, error feedback, the better of k = 1 and 20", "feedback", "vit, CIFAR-10", {"error_feedback": True}
     ),
     Headline("tiny_shakespeare, transformer 4 x 128, 3,000 steps", "language", "4 x 128, 3,000 steps"),
 )
-ON_HOME = tuple(HEADLINES[row] for row in (3, 0, 5))  # in the order of the sentence above them
+ON_HOME = tuple(HEADLINES[row] for row in (3, 0, 6))  # in the order of the sentence above them
 DEFAULT_SETTINGS = (
     *("inner", "learning_rate", "others_learning_rate", "schedule"),
     *("sync_period", "sync_schedule", "error_feedback", "residual_noise", "keep_rescale"),
@@ -226,9 +227,11 @@ def _experiment(section: Section) -> str:
         titles = [titles[3], *variants]
         rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks_with_runs]
     runs = [run.summary for row in results.rows for run in row.runs]
-    device, date = runs[0]["device"], max(run["date"] for run in runs)[:10]
+    devices = " and ".join(sorted({run["device"] for run in runs}))
+    versions = " and ".join(sorted({run["versions"]["jax"] for run in runs}))
+    date = max(run["date"] for run in runs)[:10]
     command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
-    origin = f"**{experiment.title}.** On {device} ({date}, jax {runs[0]['versions']['jax']}; {command})."
+    origin = f"**{experiment.title}.** On {devices} ({date}, jax {versions}; {command})."
     lines = (f"| {' | '.join(row)} |" for row in rows)
     return f"{origin}\n\n{tables.markdown(titles, lines)}"
 

@@ -32,7 +32,7 @@ _OURS, _PEERS, _COMPILING = 150, 1500, 40
 
 
 def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
-    """Measures as the settings say, and writes the results so far after each row.
+    """Measures as the settings say, and writes the results so far after each measurement.
 
     Returns:
       A row for each model, and a row for each matrix of the scaling series.
@@ -46,10 +46,10 @@ def run(config: BenchConfig, console: Console) -> tuple[list[Row], list[Row]]:
     series: list[Row] = []
     for name in config.models:
         with console.status(f"measuring {name}"):
-            measured = measure(name, config.repeats, config.peers, config.dtype)
-        rows.append({"model": name, "dtype": config.dtype, **measured})
-        console.print(f"{name}: a sync takes {rows[-1]['sync_ms']:.4g} ms")
-        write(config, rows, series)
+            for row in measure(name, config.repeats, config.peers, config.dtype):
+                write(config, [*rows, row], series)
+        rows.append(row)
+        console.print(f"{name}: a sync takes {row['sync_ms']:.4g} ms")
     for size in _series_sizes(config):
         if (needed := _series_bytes(config, size)) > memory_bytes():
             console.print(f"{size:,} weights need {needed / 2**30:.0f} GiB and are left out")
@@ -112,7 +112,7 @@ def tables(rows: list[Row]) -> list[Table]:
         update.add_column(name, justify="left" if name == "model" else "right")
     training = Table(title="share of training time in syncs", box=box.SIMPLE)
     training.caption = "a step: of a loop on the device"
-    for name in ("model", "a step, ms", *(f"k = {period:,}" for period in PERIODS)):
+    for name in ("model", "a step, ms", *(f"k = {int(period):,}" for period in PERIODS)):
         training.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
         fastest = min(row[f"{name}_ms"] for name in same_work if row[f"{name}_ms"] is not None)

@@ -4,7 +4,7 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -33,8 +33,9 @@ from laperm_jax.sync._vectors import Axes, weight_vectors
 
 Row = dict[str, Any]
 
-PERIODS = (20, 100, 1000)
-IMPLEMENTATIONS = {"xla_cpu": _xla_cpu, "sharded": _sharded, "reference": _reference}
+PERIODS = ("20", "100", "1000")  # keys of a JSON object
+IMPLEMENTATIONS = {"reference": _reference}
+ON_CPU = {"xla_cpu": _xla_cpu, "sharded": _sharded}  # slow to compile elsewhere
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 COPIES_IN_FULL = 10  # and one of everything
 _NEVER = 2**31 - 1
@@ -47,13 +48,21 @@ def memory_bytes() -> int:
     return stats["bytes_limit"] if stats else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def measure(name: TreeName, repeats: int, with_peers: bool, dtype: str = "float32") -> Row:
-    """Everything about one network: the sync, what LaPerm adds to an update that is none, its share of training."""
+def measure(name: TreeName, repeats: int, with_peers: bool, dtype: str = "float32") -> Iterator[Row]:
+    """One network: the sync, what LaPerm adds to an update that is none, a sync's share of training.
+
+    Yields the row as far as it is measured, so that a benchmark that runs out of time leaves something.
+    """
     tree = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), parameter_tree(name))
-    row = measure_sync(tree, repeats, with_peers) | measure_update(tree, repeats)
-    step = measure_training_step(name, repeats) if name in PAPER and dtype == "float32" else None
-    share = lambda period: step and row["sync_ms"] / (period * step + row["sync_ms"])
-    return row | {"train_step_ms": step, "share_of_training": {str(period): share(period) for period in PERIODS}}
+    row: Row = {"model": name, "dtype": dtype, "train_step_ms": None, "share_of_training": dict.fromkeys(PERIODS)}
+    row |= measure_sync(tree, repeats, with_peers)
+    yield row
+    row |= measure_update(tree, repeats)
+    yield row
+    if name in PAPER and dtype == "float32":
+        row["train_step_ms"] = step = measure_training_step(name, repeats)
+        row["share_of_training"] = {k: row["sync_ms"] / (int(k) * step + row["sync_ms"]) for k in PERIODS}
+        yield row
 
 
 def measure_training_step(name: TreeName, repeats: int) -> float:
@@ -146,7 +155,8 @@ def _implementations(axes: dict[str, Axes], weights: PyTree, values: PyTree) -> 
         jitted = jax.jit(place)
         return lambda turn: jitted(weights, values)
 
-    return {name: sync(module) for name, module in IMPLEMENTATIONS.items()}
+    modules = IMPLEMENTATIONS | (ON_CPU if jax.default_backend() == "cpu" else {})
+    return {name: sync(module) for name, module in modules.items()}
 
 
 def _redraw_and_keys(tree: PyTree, axes: dict[str, Axes], draws: list[PyTree]) -> dict[str, Any]:

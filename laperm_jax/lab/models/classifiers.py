@@ -15,11 +15,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jax.nn.initializers import Initializer, zeros
 
 from laperm_jax.lab.config.names import ModelName
-from laperm_jax.lab.models.convolution import conv_by_matmul
+from laperm_jax.lab.models.convolution import convolve
 
 Shape = tuple[int, ...]
 KernelInit = Callable[[int], Initializer]  # the number of a kernel, from 0 in network order, to its initializer
@@ -42,7 +41,6 @@ class LayerFactory:
         self._kernel_inits = map(kernel_init, itertools.count())
         self._bias_init = bias_init
         self._rngs = rngs
-        self._convolve = conv_by_matmul if jax.default_backend() == "cpu" else lax.conv_general_dilated
 
     def conv(self, in_features: int, features: int, size: int, strides: int = 1, padding: str = "SAME") -> nnx.Conv:
         """A square convolution with a bias."""
@@ -54,7 +52,7 @@ class LayerFactory:
             padding=padding,
             kernel_init=next(self._kernel_inits),
             bias_init=self._bias_init,
-            conv_general_dilated=self._convolve,
+            conv_general_dilated=convolve,
             rngs=self._rngs,
         )
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from laperm_jax import LaPermState, reconnect, sort_vectors
 from laperm_jax._paths import map_by_path
 from laperm_jax.lab.config import ConfigError
+from laperm_jax.lab.models.convolution import SIDE_BY_SIDE
 from laperm_jax.lab.models.networks import Network, Variables
 from laperm_jax.lab.training.state import TrainState
 from laperm_jax.sync._vectors import Axes
@@ -92,4 +93,4 @@ def over_seeds(update: Update, seeds: int) -> Update:
         return update
     opt_state: Any = LaPermState(**dict.fromkeys(LaPermState._fields, 0) | {"count": None})  # type: ignore[arg-type]
     axes: Any = TrainState(0, 0, opt_state, 0, 0)  # type: ignore[arg-type]
-    return jax.vmap(update, in_axes=(axes, None, 0), out_axes=(axes, 0))
+    return jax.vmap(update, in_axes=(axes, None, 0), out_axes=(axes, 0), axis_name=SIDE_BY_SIDE)

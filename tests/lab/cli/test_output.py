@@ -61,6 +61,16 @@ def test_doctor_prints_versions_devices_and_how_to_get_what_is_missing(tmp_path,
     assert "  laperm data prepare mnist\n" in output
 
 
+def test_doctor_does_not_call_a_damaged_dataset_nothing_missing(tmp_path, capsys):
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{")
+    assert app.main(["doctor", "--data-dir", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert f"the description of mnist in {tmp_path} cannot be read" in output
+    assert "  remove the folder of mnist, then laperm data prepare mnist\n" in output
+
+
 def test_doctor_says_why_there_are_no_devices(capsys, monkeypatch):
     import jax
 

@@ -10,6 +10,7 @@ from laperm_jax.lab.cli.options import DataDir
 from laperm_jax.lab.cli.output import Output
 
 _PACKAGES = ("jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+_INSTALL = "pip install 'laperm-jax[lab]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _versions() -> Iterator[Finding]:
         try:
             yield Finding(package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, "not installed", "pip install 'laperm-jax[lab]'")
+            yield Finding(package, "not installed", _INSTALL)
 
 
 def _devices() -> Iterator[Finding]:
@@ -78,8 +79,11 @@ def _datasets(command: Doctor) -> Iterator[Finding]:
     for name in datasets.PREPARED:
         try:
             folder, is_prepared = datasets.folder(name, command.data_dir)
-        except (ConfigError, ModuleNotFoundError) as error:
-            yield Finding(name, str(error))
+        except ModuleNotFoundError as error:
+            yield Finding(name, str(error), _INSTALL)
+            continue
+        except ConfigError as error:
+            yield Finding(name, str(error), f"remove the folder of {name}, then laperm data prepare {name}")
             continue
         missing = "" if is_prepared else f"laperm data prepare {name}"
         yield Finding(name, f"{'prepared' if is_prepared else 'not prepared'} in {folder}", missing)

@@ -5,7 +5,7 @@ from laperm_jax.lab.experiments.catalogue.beyond.functions import APPROXIMATION
 from laperm_jax.lab.experiments.catalogue.beyond.language import LANGUAGE
 from laperm_jax.lab.experiments.catalogue.beyond.language_kinds import LANGUAGE_KINDS
 from laperm_jax.lab.experiments.catalogue.beyond.language_settings import LANGUAGE_SETTINGS
-from laperm_jax.lab.experiments.catalogue.beyond.scale import SCALE
+from laperm_jax.lab.experiments.catalogue.beyond.scale import LARGE, SCALE
 from laperm_jax.lab.experiments.catalogue.beyond.transfer import TRANSFER
 from laperm_jax.lab.experiments.catalogue.beyond.vision import VISION
 
@@ -18,6 +18,7 @@ BEYOND_EXPERIMENTS = (
     LANGUAGE_KINDS,
     VISION,
     SCALE,
+    LARGE,
     APPROXIMATION,
     TRANSFER,
 )
