@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 PERIODS = ("20", "100", "1000")  # keys of a JSON object
 IMPLEMENTATIONS = {"reference": _reference}
-ON_CPU = {"xla_cpu": _xla_cpu, "sharded": _sharded}  # slow to compile elsewhere
+ON_CPU = {"xla_cpu": _xla_cpu, "sharded": _sharded}  # made for CPUs and for several devices
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 COPIES_IN_FULL = 10  # and one of everything
 _NEVER = 2**31 - 1
