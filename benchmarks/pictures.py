@@ -100,9 +100,9 @@ def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any
 
 
 def bits() -> None:
-    """Draws each method's score against the number of values, for an mlp and a transformer."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    digits, language = figure.subplots(1, 2)
+    """Draws each method's score against the number of values, for an mlp and two transformers."""
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    digits, vision, language = figure.subplots(1, 3)
     of = {name: Results(EXPERIMENTS[name], "cpu", ROOT / "results" / name) for name in ("bits", "bits-language")}
     draw(digits, of["bits"], "mlp", lambda row: 100 * (1 - row.values()))
     digits.set(ylabel="test error", title="MNIST, mlp 256-256", yscale="log")
@@ -111,6 +111,9 @@ def bits() -> None:
     digits.yaxis.set_major_formatter(FixedFormatter([f"{tick:g} %" for tick in ticks]))
     digits.yaxis.set_minor_locator(FixedLocator(()))
     digits.legend(frameon=False, fontsize="small")
+    draw(vision, of["bits"], "vit, CIFAR-10", lambda row: 100 * (1 - row.values()))
+    vision.set(ylabel="test error", title="CIFAR-10, vision transformer, 700 steps")
+    vision.yaxis.set_major_formatter("{x:g} %")
     draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
     language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128", ylim=(1.6, 2))
     figure.savefig(DOCS / "images" / "bits.png", dpi=150)
