@@ -62,11 +62,7 @@ SCALE = Experiment(
     name="scale",
     title="Scale",
     question="Does the gap between LaPerm and Adam close as networks grow, at equal tokens?",
-    networks={
-        "smoke": _networks("smoke"),
-        "cpu": _networks("cpu"),
-        "full": _networks("full"),
-    },
+    networks={scale: _networks(scale) for scale in _SIZES},
     variants=(
         *at_rates(Method.INNER, (1e-3, 2e-3, 4e-3, 8e-3)),
         *at_rates(Method.LAPERM, (1e-3, 2e-3, 4e-3, 8e-3)),
@@ -93,7 +89,7 @@ LARGE = Experiment(
         "cpu": {"8 x 256, 250 steps": transformer(8, 256, steps=250)},
         "full": {"14 x 768, 500 steps": _on_a_gpu(14, 768, steps=500)},
     },
-    variants=(*at_rates(Method.INNER, (5e-4, 1e-3)), *at_rates(Method.LAPERM, (5e-4, 1e-3, 2e-3))),
+    variants=(*at_rates(Method.INNER, (5e-4, 1e-3, 2e-3)), *at_rates(Method.LAPERM, (5e-4, 1e-3, 2e-3))),
     claims=(
         Claim(
             "A large transformer that is only reordered writes as well as one that Adam trains",
