@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 end=$((SECONDS + ${LIMIT:-540}))
-for name in "${@:-paper-table single-sync sync-period gamma-beta-reset language scale vision-transformer}"; do
+for name in "${@:-paper-table single-sync sync-period gamma-beta-reset language scale large vision-transformer}"; do
   for experiment in $name; do
     left=$((end - SECONDS))
     ((left > 0)) || { echo "full.sh: time is up before $experiment; call again to resume" >&2; exit 0; }

@@ -226,12 +226,10 @@ def _experiment(section: Section) -> str:
         of = {(row[0], row[1]): row[3] for row in rows}
         titles = [titles[3], *variants]
         rows = [[name, *(of.get((name, variant), "-") for variant in variants)] for name in results.networks_with_runs]
-    runs = [run.summary for row in results.rows for run in row.runs]
-    devices = " and ".join(sorted({run["device"] for run in runs}))
-    versions = " and ".join(sorted({run["versions"]["jax"] for run in runs}))
-    date = max(run["date"] for run in runs)[:10]
+    provenance = report.provenance(results)
     command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
-    origin = f"**{experiment.title}.** On {devices} ({date}, jax {versions}; {command})."
+    device, jax_versions, dates = (provenance[name] for name in ("device", "jax", "dates"))
+    origin = f"**{experiment.title}.** On {device} ({dates[-1]}, jax {jax_versions}; {command})."
     lines = (f"| {' | '.join(row)} |" for row in rows)
     return f"{origin}\n\n{tables.markdown(titles, lines)}"
 

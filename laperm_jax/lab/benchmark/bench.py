@@ -112,7 +112,7 @@ def tables(rows: list[Row]) -> list[Table]:
         update.add_column(name, justify="left" if name == "model" else "right")
     training = Table(title="share of training time in syncs", box=box.SIMPLE)
     training.caption = "a step: of a loop on the device"
-    for name in ("model", "a step, ms", *(f"k = {int(period):,}" for period in PERIODS)):
+    for name in ("model", "a step, ms", *(f"k = {period:,}" for period in PERIODS)):
         training.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
         fastest = min(row[f"{name}_ms"] for name in same_work if row[f"{name}_ms"] is not None)

@@ -33,7 +33,7 @@ from laperm_jax.sync._vectors import Axes, weight_vectors
 
 Row = dict[str, Any]
 
-PERIODS = ("20", "100", "1000")  # keys of a JSON object
+PERIODS = (20, 100, 1000)
 IMPLEMENTATIONS = {"reference": _reference}
 ON_CPU = {"xla_cpu": _xla_cpu, "sharded": _sharded}  # made for CPUs and for several devices
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
@@ -54,14 +54,15 @@ def measure(name: TreeName, repeats: int, with_peers: bool, dtype: str = "float3
     Yields the row as far as it is measured, so that a benchmark that runs out of time leaves something.
     """
     tree = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), parameter_tree(name))
-    row: Row = {"model": name, "dtype": dtype, "train_step_ms": None, "share_of_training": dict.fromkeys(PERIODS)}
+    row: Row = {"model": name, "dtype": dtype, "train_step_ms": None}
+    row["share_of_training"] = dict.fromkeys(map(str, PERIODS))
     row |= measure_sync(tree, repeats, with_peers)
     yield row
     row |= measure_update(tree, repeats)
     yield row
     if name in PAPER and dtype == "float32":
         row["train_step_ms"] = step = measure_training_step(name, repeats)
-        row["share_of_training"] = {k: row["sync_ms"] / (int(k) * step + row["sync_ms"]) for k in PERIODS}
+        row["share_of_training"] = {str(k): row["sync_ms"] / (k * step + row["sync_ms"]) for k in PERIODS}
         yield row
 
 

@@ -85,11 +85,21 @@ def score_text(row: Row) -> str:
     return format_score(row.score, row.mean()) + (f" ± {row.spread():.2g}" if several else "")
 
 
+def provenance(results: Results) -> dict[str, Any]:
+    """Where and when the runs were made: ``device`` and ``jax``, as text where there are several, and ``dates``."""
+    runs = [run.summary for row in results.rows for run in row.runs]
+    return {
+        "device": " and ".join(sorted({run["device"] for run in runs})),
+        "jax": " and ".join(sorted({run["versions"]["jax"] for run in runs})),
+        "dates": sorted({run["date"][:10] for run in runs}),
+    }
+
+
 def _context(section: Section) -> dict[str, Any]:
     experiment, results, judgements = section
-    runs = [run.summary for row in results.rows for run in row.runs]
     titles, rows = table(results)
     return {
+        **provenance(results),
         "experiment": experiment,
         "scale": results.scale,
         "judgements": judgements,
@@ -101,9 +111,6 @@ def _context(section: Section) -> dict[str, Any]:
         "titles": titles,
         "rows": rows,
         "samples": [(row, row.runs[0].summary["sample"]) for row in results.rows if "sample" in row.runs[0].summary],
-        "device": ", ".join(sorted({run["device"] for run in runs})),
-        "dates": sorted({run["date"][:10] for run in runs}),
-        "jax": ", ".join(sorted({run["versions"]["jax"] for run in runs})),
     }
 
 

@@ -30,6 +30,8 @@ LARGE_TRANSFORMER = with_settings(
     _LANGUAGE, layers=6, features=384, heads=6, context=256, batch_size=64, steps=5000, init="normal:0.02"
 )
 
+EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
+
 LABELS = {Method.LAPERM: "LaPerm", Method.INNER: "Adam", Method.FROZEN: "kernels frozen"}  # where the inner is Adam
 
 

@@ -8,6 +8,7 @@ from laperm_jax.lab.experiments.catalogue.beyond.vision import VIT_CIFAR10
 from laperm_jax.lab.experiments.catalogue.settings import (
     CONV7,
     DIGITS,
+    EVERY_STEP,
     LARGE_TRANSFORMER,
     MLP,
     SMALL_TRANSFORMER,
@@ -19,7 +20,6 @@ from laperm_jax.lab.experiments.judges import judge_gap
 from laperm_jax.lab.experiments.statistics import Range, above, at_least, at_most
 
 _FEEDBACK: dict[str, Any] = {"error_feedback": True}
-_EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
 _NOISE: dict[str, Any] = {"residual_noise": 1.0}
 _ADAM: dict[str, Any] = {"label": "Adam"}
 
@@ -51,19 +51,19 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
         yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
-        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | _EVERY_STEP)
+        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
         if fast or values == 2:
             yield Variant(_of(values, "LaPerm"), settings=levels)
             yield from _quantised(config, values)
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
-            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | _EVERY_STEP | _NOISE)
+            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
     yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,))
     if not fast:
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
-        yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | _EVERY_STEP)
-        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=sixteen | _EVERY_STEP | _NOISE)
+        yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | EVERY_STEP)
+        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=sixteen | EVERY_STEP | _NOISE)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
@@ -75,7 +75,7 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     yield Variant(_of(None, "LaPerm, k = 50"), settings={"sync_period": 50})
     for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
         label = _of(values, f"error feedback, k = 1, {'noise, ' * bool(noise)}{slower['learning_rate']:g}")
-        yield Variant(label, settings=_levels(config, values) | _EVERY_STEP | noise | slower)
+        yield Variant(label, settings=_levels(config, values) | EVERY_STEP | noise | slower)
 
 
 def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
@@ -186,7 +186,7 @@ def _switches(config: TrainConfig) -> Iterator[Variant]:
     yield Variant("off")
     yield Variant("on", settings=_FEEDBACK)
     yield Variant("on, noise", settings={**_FEEDBACK, "residual_noise": 0.1})
-    yield Variant("on, k = 1", settings=_EVERY_STEP)
+    yield Variant("on, k = 1", settings=EVERY_STEP)
     yield Variant("Adam", Method.INNER)
     if config.model.model == "f2":
         slow: dict[str, Any] = {"schedule": "cosine", "learning_rate": 5e-4}
@@ -196,7 +196,7 @@ def _switches(config: TrainConfig) -> Iterator[Variant]:
     if config.model.model == "vit":
         rate = config.optimizer.learning_rate / 2
         yield Variant(f"on, {rate:g}", settings={"learning_rate": rate, **_FEEDBACK})
-        yield Variant("on, k = 1, noise 1", settings=_EVERY_STEP | _NOISE)
+        yield Variant("on, k = 1, noise 1", settings=EVERY_STEP | _NOISE)
         yield from at_rates(Method.INNER, (rate,))
 
 

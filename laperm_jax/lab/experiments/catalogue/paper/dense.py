@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from laperm_jax.lab.config import PAPER, TrainConfig, with_settings
-from laperm_jax.lab.experiments.catalogue.settings import CONV2, CONV7, DIGITS, MLP, Networks
+from laperm_jax.lab.experiments.catalogue.settings import CONV2, CONV7, DIGITS, EVERY_STEP, MLP, Networks
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Method, Variant
 from laperm_jax.lab.experiments.judges import judge_gap, percent
 from laperm_jax.lab.experiments.results import Results
@@ -45,8 +45,8 @@ def _named(model: str, config: TrainConfig) -> str:
 
 
 def _table_networks() -> Networks:
-    named = lambda configs: {_named(model, config): config for model, config in configs.items()}
     full = {model: PAPER[model] for model in _PUBLISHED}
+    named = lambda configs: {_named(model, config): config for model, config in configs.items()}
     return {"smoke": {"mlp": DIGITS}, "cpu": named(_HOURS), "full": named(full)}
 
 
@@ -54,7 +54,7 @@ def _table_variants(config: TrainConfig) -> Iterator[Variant]:
     """For 20 epochs of CIFAR-10, error feedback too."""
     yield from _VARIANTS
     if config.data.dataset == "cifar10" and config.optimizer.schedule == "cosine":
-        yield Variant("LaPerm, error feedback, k = 1", settings={"error_feedback": True, "sync_period": 1})
+        yield Variant("LaPerm, error feedback, k = 1", settings=EVERY_STEP)
 
 
 def _published(model: str, accuracy: float) -> Claim:
