@@ -19,7 +19,7 @@ from laperm_jax.lab.config import defaults_for, from_settings, settings
 from laperm_jax.lab.experiments import report
 from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
 from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
-from laperm_jax.lab.experiments.judges import nats, points
+from laperm_jax.lab.experiments.judges import few_seeds, nats, points
 from laperm_jax.lab.experiments.report import Section
 from laperm_jax.lab.experiments.results import Row, by_validation, difference
 
@@ -133,9 +133,13 @@ def _compared(sections: Sequence[Section], shown: Sequence[Headline]) -> Iterato
     for title, experiment, network, laperm, adam in shown:
         with contextlib.suppress(KeyError, MissingRunsError):
             found = results[experiment]
-            ours, adams = (report.score_text(found.best(network, **where)) for where in (laperm, adam))
+            ours, adams = (_score(found.best(network, **where)) for where in (laperm, adam))
             unit = points if found.score == "accuracy" else nats
             yield title, ours, adams, unit(found.gap(network, laperm, adam))
+
+
+def _score(row: Row) -> str:
+    return report.score_text(row) + few_seeds(len(row.runs))
 
 
 def few_values(sections: Sequence[Section]) -> str:
@@ -168,7 +172,7 @@ def defaults(sections: Sequence[Section]) -> str:
                 if picked and len(found) > 1:
                     unit = points if results.score == "accuracy" else nats
                     gap = "the best" if picked is best else f"{unit(difference(picked, best))}, {best.label}"
-                    cells = network, picked.label, report.score_text(picked), str(len(found)), gap
+                    cells = network, picked.label, _score(picked), str(len(found)), gap
                     rows.append(f"| {section.experiment.name}: {' | '.join(cells)} |")
     return tables.markdown(["experiment: network", "defaults", "score", "settings", "against the best of them"], rows)
 

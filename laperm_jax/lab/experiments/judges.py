@@ -69,7 +69,17 @@ def judge_gap(
     return judge
 
 
+def few_seeds(count: int) -> str:
+    """What is said behind a number of fewer than three seeds.
+
+    Example:
+      >>> from laperm_jax.lab.experiments.judges import few_seeds
+      >>> few_seeds(1), few_seeds(2), few_seeds(3)
+      (' (one seed)', ' (two seeds)', '')
+    """
+    return {1: " (one seed)", 2: " (two seeds)"}.get(count, "")
+
+
 def _written(value: Estimate, write: Callable[[float], str], unit: str) -> str:
-    if math.isinf(value.low):
-        return f"{write(value.mean)}{unit} (one seed)"
-    return f"{write(value.mean)} [{write(value.low)}, {write(value.high)}]{unit}"
+    interval = "" if math.isinf(value.low) else f" [{write(value.low)}, {write(value.high)}]"
+    return f"{write(value.mean)}{interval}{unit}{few_seeds(value.seeds)}"

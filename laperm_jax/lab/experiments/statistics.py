@@ -12,12 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 
+_EQUAL_VALUES = 5  # so many are enough
+
+
 class Estimate(NamedTuple):
     """A mean over seeds and its 95 % interval.
 
     Attributes:
       mean: the mean.
-      low, high: ends of the interval; infinite for a single seed.
+      low, high: ends of the interval; infinite for a single seed, and for equal values of fewer than five.
       seeds: number of seeds.
     """
 
@@ -29,6 +32,9 @@ class Estimate(NamedTuple):
 
 def estimate(values: np.ndarray) -> Estimate:
     """The mean of independent values and its Student's t interval, 95 %.
+
+    Equal values do not tell how far others may lie. Five of them establish at 95 % that most are the same (``0.5**5``);
+    fewer have no interval.
 
     Args:
       values: one value for each seed, ``(seeds,)``.
@@ -42,8 +48,8 @@ def estimate(values: np.ndarray) -> Estimate:
 
     values = np.asarray(values, np.float64)
     mean, count = float(values.mean()), values.size
-    if count == 1:
-        return Estimate(mean, -math.inf, math.inf, 1)
+    if count < _EQUAL_VALUES and np.allclose(values, mean, rtol=1e-9, atol=1e-12):
+        return Estimate(mean, -math.inf, math.inf, count)
     margin = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
     return Estimate(mean, mean - margin, mean + margin, count)
 

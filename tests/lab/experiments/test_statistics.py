@@ -43,6 +43,17 @@ def test_estimate_of_one_seed_has_no_bounds():
     )
 
 
+def test_estimate_of_equal_values_has_bounds_from_five_on():
+    """Also of differences that are equal up to rounding."""
+    gaps = np.array([0.98, 0.97, 0.96, 0.95, 0.94]) - np.array([0.97, 0.96, 0.95, 0.94, 0.93])
+    for count in (2, 3, 4):
+        for values in (gaps[:count], -np.ones(count)):
+            assert estimate(values) == Estimate(values.mean(), -math.inf, math.inf, count)
+            assert above(-2).holds(estimate(values)) is None
+    assert above(0).holds(estimate(gaps)) is True
+    assert estimate(-np.ones(5)) == Estimate(-1, -1, -1, 5)
+
+
 def test_estimate_covers_the_true_mean_in_95_percent_of_samples():
     samples = np.random.default_rng(0).normal(size=(2000, 3))
     covered = np.mean([estimate(sample).low <= 0 <= estimate(sample).high for sample in samples])
@@ -97,10 +108,11 @@ def test_verdict(full, partial, published, ours):
     assert Claim("It works", "it works", judge).verdict(finding) == ours
 
 
-def test_measurements_have_their_interval_or_say_one_seed():
-    assert points(estimate([0.01, 0.02])) == "+1.50 [-4.85, +7.85] points"
+def test_measurements_have_their_interval_and_say_where_seeds_are_few():
+    assert points(estimate([0.01, 0.02])) == "+1.50 [-4.85, +7.85] points (two seeds)"
     assert nats(estimate([0.1])) == "+0.100 nats (one seed)"
-    assert percent(estimate([0.5, 0.5])) == "50.0 [50.0, 50.0] %"
+    assert percent(estimate([0.5, 0.5])) == "50.0 % (two seeds)"
+    assert percent(estimate([0.5, 0.6, 0.7])) == "60.0 [35.2, 84.8] %"
 
 
 PAIR = Experiment(

@@ -8,9 +8,9 @@ from laperm_jax.lab.experiments.catalogue.settings import (
     at_rates,
 )
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Method, MissingRunsError, Variant
-from laperm_jax.lab.experiments.judges import nats
+from laperm_jax.lab.experiments.judges import nats, number
 from laperm_jax.lab.experiments.results import Results, Row, by_validation, difference
-from laperm_jax.lab.experiments.statistics import at_least
+from laperm_jax.lab.experiments.statistics import at_least, estimate
 
 
 def _laperm(label: str, rate: float, **settings: object) -> Variant:
@@ -60,7 +60,8 @@ def _values_matter(results: Results) -> Finding | None:
             best[network, method] = max(rows, key=by_validation(rows))
     large, small = results.networks
     gain = difference(best[large, Method.LAPERM], best[small, Method.LAPERM])
-    texts = (f"{network}: {row.label} {row.mean():.3f}" for (network, _), row in best.items())
+    losses = {key: number(estimate(row.values()), ".3f") for key, row in best.items()}
+    texts = (f"{network}: {row.label} {losses[network, method]}" for (network, method), row in best.items())
     return Finding(at_least(0.05).holds(gain), f"LaPerm gains {nats(gain)}; {'; '.join(texts)}")
 
 

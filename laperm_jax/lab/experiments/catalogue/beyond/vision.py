@@ -24,7 +24,7 @@ VISION = Experiment(
         },
     },
     variants=(
-        *at_rates(Method.INNER, (5e-4, 1e-3, 2e-3)),
+        *at_rates(Method.INNER, (2.5e-4, 5e-4, 1e-3, 2e-3)),
         *at_rates(Method.LAPERM, (5e-4, 1e-3, 2e-3)),
         Variant("kernels frozen", Method.FROZEN, {"learning_rate": 4e-3}),
     ),
