@@ -11,17 +11,33 @@ from laperm_jax.lab.models.networks import Network
 from laperm_jax.lab.models.quantization import quantizer
 
 KERNEL = jax.random.normal(jax.random.key(0), (60, 50))
+KERNELS = {
+    "normal": KERNEL,
+    "uniform": jax.random.uniform(jax.random.key(1), (60, 50), minval=-1.0),
+    "uniform, trained": jax.random.uniform(jax.random.key(1), (60, 50), minval=-1.0) + 0.1 * KERNEL,
+    "long tails": jax.random.laplace(jax.random.key(2), (60, 50)),
+    "two kinds": jnp.sign(KERNEL) + 0.3 * jax.random.normal(jax.random.key(3), (60, 50)),
+}
 
 
-@pytest.mark.parametrize("levels", [2, 3, 4, 16])
-def test_evenly_spaced_levels_have_the_least_error_of_all_spacings(levels):
-    quantized = np.asarray(quantizer(f"nearest:{levels}")("kernel", KERNEL))
+@pytest.mark.parametrize("levels", [2, 3, 4, 8, 16, 64])
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_evenly_spaced_levels_have_nearly_the_least_error_of_all_spacings(kernel, levels):
+    quantized = np.asarray(quantizer(f"nearest:{levels}")("kernel", kernel))
     values = np.unique(quantized)
-    assert len(values) == levels
-    np.testing.assert_allclose(np.diff(values), (values[-1] - values[0]) / (levels - 1), rtol=1e-5)
-    np.testing.assert_allclose(values, -values[::-1], atol=1e-6)
-    error = lambda scale: np.square(np.asarray(KERNEL)[..., None] - scale * values).min(-1).mean()
-    assert np.square(quantized - KERNEL).mean() <= min(map(error, np.linspace(0.7, 1.3, 61))) * 1.01
+    numbers = 2 * values / np.diff(values).min()  # of the levels, in half intervals from zero
+    np.testing.assert_allclose(numbers, np.round(numbers), atol=1e-3)
+    assert set(np.round(numbers) % 2) == {(levels - 1) % 2}
+    assert np.abs(numbers).max() < levels
+    levels_of = lambda scale: scale * np.linspace(-1, 1, levels)
+    error = lambda scale: np.square(np.asarray(kernel)[..., None] - levels_of(scale)).min(-1).mean()
+    scales = np.linspace(0.02, 1, 200) * np.abs(kernel).max()
+    assert np.square(quantized - kernel).mean() <= min(map(error, scales)) * (1.01 if levels <= 16 else 1.04)
+
+
+def test_a_kernel_of_zeros_stays_zero():
+    for text in ("nearest:3", "kmeans:2"):
+        assert not quantizer(text)("kernel", jnp.zeros((4, 3))).any()
 
 
 def test_kmeans_is_near_that_of_scikit_learn():
@@ -47,6 +63,19 @@ def test_a_supermask_chooses_a_share_of_random_weights_of_one_size():
     assert not np.array_equal(masked, quantizer("supermask:0.3")("dense2/kernel", KERNEL))
 
 
+@pytest.mark.parametrize(
+    ("path", "shape", "fan_in"),
+    [
+        ("conv1/kernel", (3, 3, 4, 8), 36),
+        ("block1/attention/query/kernel", (32, 4, 8), 32),
+        ("block1/attention/out/kernel", (4, 8, 32), 32),
+    ],
+)
+def test_a_supermask_has_hes_variance(path, shape, fan_in):
+    masked = quantizer("supermask:0.5")(path, jax.random.normal(jax.random.key(0), shape))
+    assert np.abs(masked).max() == pytest.approx((2 / (fan_in * 0.5)) ** 0.5)
+
+
 def test_the_gradient_of_a_score_is_that_of_its_weight_times_the_weight():
     masked = lambda scores: quantizer("supermask:0.5")("kernel", scores)
     gradient = jax.grad(lambda scores: (masked(scores) * KERNEL).sum())(KERNEL)
@@ -70,7 +99,7 @@ def test_a_network_computes_with_quantised_kernels_and_biases_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "text", ["nearest", "nearest:1", "kmeans:1000", "median:3", "nearest:x", "supermask:1", "supermask:x", "none", ""]
+    "text", ["nearest", "nearest:1", "kmeans:1000", "median:3", "nearest:x", "nearest:²", "supermask:1", "supermask:x", "none", ""]
 )
 def test_other_words_are_refused(text):
     with pytest.raises(ConfigError, match=r"--quantize is .*; it must be nearest:N or kmeans:N"):
