@@ -222,8 +222,10 @@ def test_keep_out_of_range_is_refused(keep):
 def test_sparse_rescale_multiplies_the_kept_weights(dtype):
     plain = sparse(he_uniform(), 0.25)(KEY, (60, 70), dtype)
     rescaled = sparse(he_uniform(), 0.25, rescale=True)(KEY, (60, 70), dtype)
-    assert rescaled.dtype == dtype
+    of_numpy = sparse(he_uniform(), np.float64(0.25), rescale=True)(KEY, (60, 70), dtype)
+    assert rescaled.dtype == of_numpy.dtype == dtype
     np.testing.assert_array_equal(rescaled, 2 * plain)
+    np.testing.assert_array_equal(of_numpy, rescaled)
 
 
 def test_sparse_rescale_restores_the_variance():

@@ -45,7 +45,7 @@ def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Init
         sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
         values = initializer(value_key, shape, dtype, **sharding)
         if rescale:
-            values = values * keep**-0.5
+            values = values * float(keep) ** -0.5  # a NumPy scalar would change the dtype
         kept = jax.random.bernoulli(mask_key, keep, shape, **sharding)
         return jnp.where(kept, values, jnp.zeros_like(values))
 

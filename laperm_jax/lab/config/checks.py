@@ -110,6 +110,10 @@ def _check_sync(config: TrainConfig) -> None:
         raise ConfigError("--sync-schedule geometric and --last-sync-period go together; give both or neither")
     if sync.sync_schedule != "constant" and sync.sync_period is None:
         raise ConfigError(f"--sync-schedule {sync.sync_schedule} needs a --sync-period")
+    if sync.redraw and config.model.start:
+        raise ConfigError(
+            "--redraw and --start exclude each other: weights that are drawn again do not have the order of another run"
+        )
     if sync.error_feedback and sync.sync_period is None:
         raise ConfigError("--error-feedback needs a --sync-period: without syncs there is nothing to feed back")
     if sync.residual_noise and not sync.error_feedback:

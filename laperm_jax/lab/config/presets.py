@@ -1,9 +1,12 @@
 """Defaults of each task and kind of network, and the settings of the paper's notebooks."""
 
+import contextlib
+from collections.abc import Sequence
+
 from laperm_jax.lab.config.errors import ConfigError
 from laperm_jax.lab.config.flat import make_config, with_settings
 from laperm_jax.lab.config.groups import TrainConfig
-from laperm_jax.lab.config.names import TaskName
+from laperm_jax.lab.config.names import MODELS, TaskName
 
 DEFAULTS: dict[TaskName, TrainConfig] = {
     "classification": TrainConfig(),
@@ -26,7 +29,8 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     """The defaults of a task and of a kind of network: docs/training.md has the table they were chosen by.
 
     Args:
-      config: names the task, the network, its initial weights, and whether it syncs.
+      config: names the task, the network (if it is none of the task's, the task's own), its initial weights, the run
+        whose order they take, and whether it syncs.
 
     Returns:
       A config whose other settings are to be replaced by those that are given.
@@ -39,9 +43,10 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
       1
     """
     defaults = DEFAULTS[config.task]
-    model, init, keep = config.model.model, config.model.init, min(config.sparsity.keep)
-    shared = init.startswith("shared:")
-    feedback = shared or init.startswith("levels:") or keep < 1
+    model = config.model.model if config.model.model in MODELS[config.task] else defaults.model.model
+    (word, *numbers), keep = config.model.init.split(":"), min(config.sparsity.keep)
+    shared = word == "shared"
+    feedback = shared or word == "levels" or keep < 1
     if model == "vit":
         defaults = with_settings(defaults, init="normal:0.05", learning_rate=1e-3, sync_period=1)
         feedback = True
@@ -50,9 +55,17 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     if shared:
         defaults = with_settings(defaults, sync_period=250)
     feedback = feedback and config.sync.sync_period is not None
-    if feedback and model in ("vit", "transformer") and init.split(":")[:2] in (["levels", "2"], ["levels", "3"]):
-        defaults = with_settings(defaults, sync_period=1, residual_noise=1.0)
+    if feedback and model in ("vit", "transformer") and word == "levels" and _are_two_or_three(numbers):
+        # Noise of the size of the weights would blur an order that was taken from another run.
+        defaults = with_settings(defaults, sync_period=1, residual_noise=0.0 if config.model.start else 1.0)
     return with_settings(defaults, error_feedback=feedback, keep_rescale=keep < 1 and not shared)
+
+
+def _are_two_or_three(numbers: Sequence[str]) -> bool:
+    """Whether ``levels:NUMBER`` means two or three; a wrong number is reported where the initial values are drawn."""
+    with contextlib.suppress(IndexError, ValueError):
+        return float(numbers[0]) in (2, 3)
+    return False
 
 
 _F1 = make_config(

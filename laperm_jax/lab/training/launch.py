@@ -14,10 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
+
+from laperm_jax.lab.training.signals import heard_interrupt
 
 _ADDRESS, _COUNT, _NUMBER = "LAPERM_COORDINATOR_ADDRESS", "LAPERM_PROCESS_COUNT", "LAPERM_PROCESS_NUMBER"
 _HEARTBEAT_SECONDS = 30  # after which the others notice that a process is gone
@@ -88,7 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
       args: command line without the program's name; ``sys.argv`` if None.
 
     Returns:
-      The exit code: 0 if all succeeded, else that of the first that failed, or 128 plus the number of its signal.
+      The exit code: 0 if all succeeded, else that of the first that failed, or 128 plus the number of its signal; 130
+      after Ctrl-C or SIGTERM.
     """
     parser = argparse.ArgumentParser(
         prog="python -m laperm_jax.lab.training.launch", description=__doc__.partition("\n")[0]
@@ -102,14 +105,16 @@ def main(args: Sequence[str] | None = None) -> int:
         parser.error("-n and --devices must be 1 or more")
     if not Path(options.program).is_file():
         parser.error(f"{options.program} is not a file")
-    processes = _start(options)
-    try:
-        return _watch(processes)
-    finally:
-        _stop(processes)
+    processes: list[subprocess.Popen[bytes]] = []
+    with heard_interrupt() as interrupted:
+        try:
+            processes.extend(_start(options))
+            return _watch(processes, interrupted)
+        finally:
+            _stop(processes)
 
 
-def _start(options: argparse.Namespace) -> list[subprocess.Popen[bytes]]:
+def _start(options: argparse.Namespace) -> Iterator[subprocess.Popen[bytes]]:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -120,12 +125,13 @@ def _start(options: argparse.Namespace) -> list[subprocess.Popen[bytes]]:
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     command = [sys.executable, options.program, *options.arguments]
-    return [subprocess.Popen(command, env=shared | {_NUMBER: str(number)}) for number in range(options.n)]
+    for number in range(options.n):
+        yield subprocess.Popen(command, env=shared | {_NUMBER: str(number)})
 
 
-def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits until all processes have ended, or one has failed."""
-    while True:
+def _watch(processes: Sequence[subprocess.Popen[bytes]], interrupted: Callable[[], bool]) -> int:
+    """Waits until all processes have ended, one has failed, or a signal comes."""
+    while not interrupted():
         codes = [process.poll() for process in processes]
         for number, code in enumerate(codes):
             if code:
@@ -135,6 +141,8 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
         if all(code == 0 for code in codes):
             return 0
         time.sleep(_POLL_SECONDS)
+    print(f"launch: interrupted; stopping the {len(processes)} processes", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

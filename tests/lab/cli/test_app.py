@@ -19,6 +19,7 @@ from laperm_jax.lab.config import ConfigError, TrainConfig, make_config, paper_p
 from laperm_jax.lab.data import datasets
 
 VIT = {"learning_rate": 1e-3}
+_EVERY_STEP = {"error_feedback": True, "sync_period": 1}
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
 
@@ -52,6 +53,8 @@ def test_options():
         ("--init levels:2 --sync-period None", {"sync_period": None}),
         ("--model vit", VIT | {"error_feedback": True, "sync_period": 1}),
         ("--model vit --init levels:3:0.05", VIT | {"error_feedback": True, "sync_period": 1, "residual_noise": 1.0}),
+        ("--model vit --init levels:2.0 --start runs/a", VIT | _EVERY_STEP | {"start": Path("runs/a")}),
+        ("--init levels", {"error_feedback": True}),  # refused later
         ("--model vit --init levels:2 --no-error-feedback", VIT | {"sync_period": 1}),
         ("--model vit --init levels:2 --sync-period None", VIT | {"sync_period": None}),
         ("--model vit --init levels:20", VIT | {"error_feedback": True, "sync_period": 1}),

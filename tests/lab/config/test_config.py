@@ -3,6 +3,7 @@
 import json
 import math
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,7 @@ _LANGUAGE = {"task": "language", "dataset": "tiny_shakespeare", "model": "transf
         ({"decay_epochs": (5, 3)}, "--decay-epochs is 5 3; the epochs must ascend"),
         ({"decay_epochs": (5, 7, 9), "decay_rate": (0.1, 0.2)}, "one for each of the 3 --decay-epochs"),
         ({"sync_period": 0}, "--sync-period is 0; it must be from 1 to 2147483647"),
+        ({"redraw": True, "start": Path("runs/a")}, "--redraw and --start exclude each other"),
         ({"epochs": 0}, "--epochs is 0"),
         ({"steps": -2}, "--steps is -2"),
         ({"epochs": 1, "steps": 1}, "--epochs 1 and --steps 1 exclude each other"),

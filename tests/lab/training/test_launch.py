@@ -135,6 +135,23 @@ def test_an_exit_code_is_passed_on(tmp_path, capfd):
     assert "launch: process 1 of 2 ended with exit code 3" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_launcher_stops_all_processes(number, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import time\ntime.sleep(600)\n")
+    command = [sys.executable, "-m", "laperm_jax.lab.training.launch", "-n", "2", str(program)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(started := children(process)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "launch: interrupted; stopping the 2 processes\n"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["-n", "0", EXAMPLE], "-n and --devices must be 1 or more"), (["no_such.py"], "no_such.py is not a file")],
