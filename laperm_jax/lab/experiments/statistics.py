@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 _EQUAL_VALUES = 5  # so many are enough
 
 

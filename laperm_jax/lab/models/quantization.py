@@ -24,10 +24,11 @@ def quantizer(text: str | None) -> QuantizeFn:
     """Makes the function of a kernel that ``--quantize`` names.
 
     ``nearest:N`` rounds to N evenly spaced levels, symmetric around zero, with the spacing of the least squared error
-    among 32 from the mean size of the weights to the largest, refitted; ``kmeans:N`` to the means of N clusters. ``supermask:SHARE`` is edge-popup (Ramanujan et al., 2020): the
-    kernel holds scores, and that share of the highest, by size, keeps its weight, which is random and fixed: of one
-    size, with He's variance, and a sign drawn from the kernel's path. All others are zero. The gradient passes straight
-    through to the kernel (Bengio et al., 2013), so that a network trains with it.
+    among 32 from the mean size of the weights to the largest, refitted; ``kmeans:N`` to the means of N clusters.
+    ``supermask:SHARE`` is edge-popup (Ramanujan et al., 2020): the kernel holds scores, and that share of the highest,
+    by size, keeps its weight, which is random and fixed: of one size, with He's variance, and a sign drawn from the
+    kernel's path. All others are zero. The gradient passes straight through to the kernel (Bengio et al., 2013), so
+    that a network trains with it.
 
     Args:
       text: ``nearest:N``, ``kmeans:N``, ``supermask:SHARE``, or None for kernels as they are.

@@ -99,7 +99,11 @@ def test_a_network_computes_with_quantised_kernels_and_biases_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "text", ["nearest", "nearest:1", "kmeans:1000", "median:3", "nearest:x", "nearest:²", "supermask:1", "supermask:x", "none", ""]
+    "text",
+    [
+        *("nearest", "nearest:1", "kmeans:1000", "median:3", "nearest:x", "nearest:²"),
+        *("supermask:1", "supermask:x", "none", ""),
+    ],
 )
 def test_other_words_are_refused(text):
     with pytest.raises(ConfigError, match=r"--quantize is .*; it must be nearest:N or kmeans:N"):
