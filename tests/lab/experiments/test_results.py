@@ -83,6 +83,7 @@ def test_verdict_on_a_single_sync(tmp_path, once, often, verdict):
         EXPERIMENTS["single-sync"],
         "full",
         lambda cell: {"test_accuracy": once if at_the_end(cell) else often},
+        seeds=5,
     )
     ((claim, judgement),) = results.judgements()
     assert judgement.verdict == verdict
@@ -92,13 +93,13 @@ def test_verdict_on_a_single_sync(tmp_path, once, often, verdict):
 
 def test_published_accuracies_are_judged_where_the_training_is_as_long(tmp_path):
     table = EXPERIMENTS["paper-table"]
-    results = write_results(tmp_path, table, "cpu", lambda cell: {"test_accuracy": 0.99}, seeds=2)
+    results = write_results(tmp_path, table, "cpu", lambda cell: {"test_accuracy": 0.99}, seeds=5)
     assert [(claim.source, judgement.verdict) for claim, judgement in results.judgements()] == [
         ("paper, table of results", "partly reproduced"),  # conv7: the others have 20 epochs of 125
         *[(None, "supported")] * 3,
     ]
     only_conv4 = lambda cell: {"test_accuracy": 0.9} if cell.network == "conv4, 125 epochs" else None
-    ((claim, judgement),) = write_results(tmp_path, table, "full", only_conv4, seeds=2).judgements()
+    ((claim, judgement),) = write_results(tmp_path, table, "full", only_conv4, seeds=5).judgements()
     assert (claim.paper, judgement.verdict) == ("89.17%", "reproduced")
 
 
@@ -118,7 +119,7 @@ def test_verdict_on_language(tmp_path, laperm, verdicts):
             return {"test_loss": 1.0, "val_loss": 1.6}  # good on test text, and not chosen
         return {"test_loss": test[cell.variant.method], "val_loss": 1.5}
 
-    results = write_results(tmp_path, EXPERIMENTS["language"], "cpu", losses)
+    results = write_results(tmp_path, EXPERIMENTS["language"], "cpu", losses, seeds=5)
     assert results.score == "loss"
     assert [judgement.verdict for _, judgement in results.judgements()] == verdicts
     assert f"{laperm - 2.4:+.3f} [" in results.judgements()[1][1].measured
