@@ -60,8 +60,8 @@ def _values_matter(results: Results) -> Finding | None:
             best[network, method] = max(rows, key=by_validation(rows))
     large, small = results.networks
     gain = difference(best[large, Method.LAPERM], best[small, Method.LAPERM])
-    losses = {key: number(estimate(row.values()), ".3f") for key, row in best.items()}
-    texts = (f"{network}: {row.label} {losses[network, method]}" for (network, method), row in best.items())
+    loss = lambda row: number(estimate(row.values()), ".3f")
+    texts = (f"{network}: {row.label} {loss(row)}" for (network, _), row in best.items())
     return Finding(at_least(0.05).holds(gain), f"LaPerm gains {nats(gain)}; {'; '.join(texts)}")
 
 
