@@ -60,7 +60,7 @@ STYLES = (
         lambda n: [{"quantize": f"supermask:{share}"} for share in (0.5, 0.3) if n == 2],
     ),
     Style("Adam, then k-means", "#7a7a7a", "^--", lambda n: [{"quantize": f"kmeans:{n}"}]),
-    Style("Adam, then rounding", "#a5a5a5", "v--", lambda n: [{"quantize": f"nearest:{n}", "start": "Adam"}]),
+    Style("Adam, then rounding", "#a5a5a5", "v--", lambda n: [{"quantize": f"nearest:{n}", "steps": 1}]),
     Style("LaPerm without it", "#7fb3d5", "o:", _levels(False)),
 )
 

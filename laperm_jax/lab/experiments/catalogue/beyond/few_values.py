@@ -45,11 +45,12 @@ def _of(values: int | None, method: str) -> str:
 
 def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
-    fast = config.model.model == "mlp"
+    fast, vision = (config.model.model == name for name in ("mlp", "vit"))
     yield Variant("Adam", Method.INNER)
-    if config.model.model == "vit":
+    if vision:
         rate = config.optimizer.learning_rate
         yield from at_rates(Method.INNER, (rate / 4, rate / 2, 2 * rate))
+        yield from _rounded(f"Adam, {rate / 2:g}", 2)
     yield Variant(_of(None, "LaPerm"))
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
@@ -57,11 +58,12 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
         if fast or values == 2:
             yield Variant(_of(values, "LaPerm"), settings=levels)
-            yield from _quantised(config, values)
+            yield from _rounded("Adam", values)
+            yield from _quantised(config, values, factors=(1, 1 / 2, 2) if vision else (1, 1 / 2))
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
-    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,))
+    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,), factors=(1 / 2, 1, 2) if vision else (1, 2))
     if not fast:
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
@@ -74,27 +76,35 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     """The same, and other learning rates and a longer period where these are better than the transformer's own."""
     yield from _variants(config)
     slower: dict[str, Any] = {"learning_rate": config.optimizer.learning_rate / 2}
-    yield Variant(f"Adam, {slower['learning_rate']:g} for all", Method.INNER, slower | {"others_learning_rate": None})
+    adam = f"Adam, {slower['learning_rate']:g} for all"
+    yield Variant(adam, Method.INNER, slower | {"others_learning_rate": None})
+    yield from _rounded(adam, 2)
     yield Variant(_of(None, "LaPerm, k = 50"), settings={"sync_period": 50})
     for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
         label = _of(values, f"error feedback, k = 1, {'noise, ' * bool(noise)}{slower['learning_rate']:g}")
         yield Variant(label, settings=_levels(config, values) | EVERY_STEP | noise | slower)
 
 
-def _quantised(config: TrainConfig, values: int) -> Iterator[Variant]:
-    """Others' ways to a few values: Adam's weights quantised, and training through the quantisation."""
+def _rounded(start: str, values: int) -> Iterator[Variant]:
+    """The weights of a variant that was trained freely, quantised afterwards."""
     for way in ("nearest", "kmeans"):
         settings = {"freeze": (".",), "epochs": None, "steps": 1, "quantize": f"{way}:{values}"}
-        yield Variant(_of(values, f"Adam, then {way}"), Method.INNER, settings, start="Adam")
-    for rate in (config.optimizer.learning_rate, config.optimizer.learning_rate / 2):
+        yield Variant(_of(values, f"{start}, then {way}"), Method.INNER, settings, start=start)
+
+
+def _quantised(config: TrainConfig, values: int, factors: Sequence[float]) -> Iterator[Variant]:
+    """Training through the quantisation, at the network's learning rate times each factor."""
+    for factor in factors:
+        rate = config.optimizer.learning_rate * factor
         through: dict[str, Any] = {"quantize": f"nearest:{values}", "learning_rate": rate}
         yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, through)
 
 
-def _supermasks(config: TrainConfig, shares: Sequence[float]) -> Iterator[Variant]:
+def _supermasks(config: TrainConfig, shares: Sequence[float], factors: Sequence[float]) -> Iterator[Variant]:
     """A choice of random weights of one size and two signs (edge-popup): a bit a weight, and a seed."""
     for share in shares:
-        for rate in (config.optimizer.learning_rate, 2 * config.optimizer.learning_rate):
+        for factor in factors:
+            rate = config.optimizer.learning_rate * factor
             masked: dict[str, Any] = {"quantize": f"supermask:{share}", "learning_rate": rate}
             yield Variant(f"supermask of {share:.0%}, {rate:g}", Method.INNER, masked)
 
