@@ -46,20 +46,20 @@ def _of(values: int | None, method: str) -> str:
 def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
     fast, vision = (config.model.model == name for name in ("mlp", "vit"))
+    rate = config.optimizer.learning_rate
     yield Variant("Adam", Method.INNER)
     if vision:
-        rate = config.optimizer.learning_rate
         yield from at_rates(Method.INNER, (rate / 4, rate / 2, 2 * rate))
-        yield from _rounded(f"Adam, {rate / 2:g}", 2)
     yield Variant(_of(None, "LaPerm"))
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
         yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
         yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
-        if fast or values == 2:
-            yield Variant(_of(values, "LaPerm"), settings=levels)
-            yield from _rounded("Adam", values)
-            yield from _quantised(config, values, factors=(1, 1 / 2, 2) if vision else (1, 1 / 2))
+        yield Variant(_of(values, "LaPerm"), settings=levels)
+        yield from _rounded("Adam", values)
+        if vision:
+            yield from _rounded(f"Adam, {rate / 2:g}", values)
+        yield from _quantised(config, values, factors=(1, 1 / 2, 2) if vision else (1, 1 / 2))
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
@@ -78,7 +78,8 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     slower: dict[str, Any] = {"learning_rate": config.optimizer.learning_rate / 2}
     adam = f"Adam, {slower['learning_rate']:g} for all"
     yield Variant(adam, Method.INNER, slower | {"others_learning_rate": None})
-    yield from _rounded(adam, 2)
+    for values in (2, 3):
+        yield from _rounded(adam, values)
     yield Variant(_of(None, "LaPerm, k = 50"), settings={"sync_period": 50})
     for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
         label = _of(values, f"error feedback, k = 1, {'noise, ' * bool(noise)}{slower['learning_rate']:g}")
