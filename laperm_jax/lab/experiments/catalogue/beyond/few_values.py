@@ -59,11 +59,11 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from _rounded("Adam", values)
         if vision:
             yield from _rounded(f"Adam, {rate / 2:g}", values)
-        yield from _quantised(config, values, factors=(1, 1 / 2, 2) if vision else (1, 1 / 2))
+        yield from _quantised(config, values, factors=(1, 1 / 2) if fast else (1, 1 / 2, 2))
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
-    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,), factors=(1 / 2, 1, 2) if vision else (1, 2))
+    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,), factors=(1, 2) if fast else (1 / 2, 1, 2))
     if not fast:
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
