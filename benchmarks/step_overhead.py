@@ -21,6 +21,7 @@ from training import CONV7, MLP
 from laperm_jax import LaPermState
 from laperm_jax.lab.config import TrainConfig, resolve, with_settings
 from laperm_jax.lab.data import datasets
+from laperm_jax.lab.experiments.catalogue.settings import SMALL_TRANSFORMER
 from laperm_jax.lab.training import optimizers
 from laperm_jax.lab.training.build import build_training
 from laperm_jax.lab.training.seeds import draw_initial
@@ -100,7 +101,8 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
 
 def main() -> None:
     measured = {}
-    for name, config, steps in (("mlp", MLP, 400), ("conv7", CONV7, 15)):
+    networks = (("mlp", MLP, 400), ("conv7", CONV7, 15), ("transformer 4 x 128", SMALL_TRANSFORMER, 15))
+    for name, config, steps in networks:
         measured[name] = measure(config, steps)
         for way, figures in measured[name].items():
             print(

@@ -59,11 +59,14 @@ def training(results: dict[str, Any]) -> str:
 
 
 def overhead(results: dict[str, Any]) -> str:
-    ways = [way for way in results["networks"]["mlp"] if way != "adam alone"]
-    table = markdown(
-        ["a step, over Adam alone", "mlp", "Conv7"],
-        (_overhead_row(way, results["networks"]) for way in ways),
-    )
+    networks = results["networks"]
+
+    def row(way: str) -> str:
+        added = (f"{of[way]['over_adam_alone']:+.1%}" for of in networks.values())
+        return f"| {way} | {' | '.join(added)} |"
+
+    ways = [way for way in networks["mlp"] if way != "adam alone"]
+    table = markdown(["a step, over Adam alone", *networks], map(row, ways))
     return f"{_origin(results, results['command'])}\n\n{table}"
 
 
@@ -198,12 +201,6 @@ def _training_row(row: dict[str, Any]) -> str:
     accuracy = f"{mean('test_accuracy'):.2%}{spread}"
     times = f"{mean('train_seconds'):.1f} s | {mean('ms_per_step'):.2g} ms"
     return f"| {row['run']} | {len(row['seeds'])} | {accuracy} | {mean('test_accuracy_free'):.2%} | {times} |"
-
-
-def _overhead_row(way: str, networks: dict[str, Any]) -> str:
-    return (
-        f"| {way} | " + " | ".join(f"{networks[name][way]['over_adam_alone']:+.1%}" for name in ("mlp", "conv7")) + " |"
-    )
 
 
 def packing(results: dict[str, Any]) -> str:
