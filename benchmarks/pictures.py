@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator
+from matplotlib.ticker import FixedLocator
 from rich.console import Console
 
 from laperm_jax.lab.config import PAPER, TrainConfig, make_config, resolve
@@ -100,22 +100,26 @@ def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any
 
 
 def bits() -> None:
-    """Draws each method's score against the number of values, for an mlp and two transformers."""
-    figure = Figure(figsize=(14, 4), layout="constrained")
-    digits, vision, language = figure.subplots(1, 3)
+    """Draws each method's score against the number of values, of four networks."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    mlp, convolution, vision, language = figure.subplots(2, 2).flat
     of = {name: Results(EXPERIMENTS[name], "cpu", ROOT / "results" / name) for name in ("bits", "bits-language")}
-    draw(digits, of["bits"], "mlp", lambda row: 100 * (1 - row.values()))
-    digits.set(ylabel="test error", title="MNIST, mlp 256-256", yscale="log")
-    ticks = (1.5, 2, 3, 5, 10, 20, 50)
-    digits.yaxis.set_major_locator(FixedLocator(ticks))
-    digits.yaxis.set_major_formatter(FixedFormatter([f"{tick:g} %" for tick in ticks]))
-    digits.yaxis.set_minor_locator(FixedLocator(()))
-    digits.legend(frameon=False, fontsize="small")
-    draw(vision, of["bits"], "vit, CIFAR-10", lambda row: 100 * (1 - row.values()))
-    vision.set(ylabel="test error", title="CIFAR-10, vision transformer, 700 steps")
-    vision.yaxis.set_major_formatter("{x:g} %")
+    for panel, network, title in (
+        (mlp, "mlp", "MNIST, mlp 256-256"),
+        (convolution, "conv7, 2 epochs", "MNIST, Conv7, 2 epochs"),
+        (vision, "vit, CIFAR-10", "CIFAR-10, vision transformer, 700 steps"),
+    ):
+        draw(panel, of["bits"], network, lambda row: 100 * (1 - row.values()))
+        panel.set(ylabel="test error", title=title)
+        panel.yaxis.set_major_formatter("{x:g} %")
+    for panel in (mlp, convolution):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
+        panel.yaxis.set_major_formatter("{x:g} %")
+        panel.yaxis.set_minor_locator(FixedLocator(()))
+    mlp.legend(frameon=False, fontsize="small")
     draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
-    language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128", ylim=(1.6, 2))
+    language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128")
     figure.savefig(DOCS / "images" / "bits.png", dpi=150)
 
 
