@@ -50,7 +50,11 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     yield Variant("Adam", Method.INNER)
     if vision:
         yield from at_rates(Method.INNER, (rate / 4, rate / 2, 2 * rate))
+    if config.model.model == "conv7":
+        yield from at_rates(Method.INNER, (2 * rate,))
     yield Variant(_of(None, "LaPerm"))
+    if not fast:
+        yield Variant(_of(None, f"LaPerm, {2 * rate:g}"), settings={"learning_rate": 2 * rate})
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
         yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
