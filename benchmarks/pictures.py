@@ -117,6 +117,7 @@ def bits() -> None:
         panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
         panel.yaxis.set_major_formatter("{x:g} %")
         panel.yaxis.set_minor_locator(FixedLocator(()))
+    convolution.set_ylim(bottom=0.8)
     mlp.legend(frameon=False, fontsize="small")
     draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
     language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128")
