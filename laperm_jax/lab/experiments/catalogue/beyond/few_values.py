@@ -70,8 +70,10 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
             faster = levels | EVERY_STEP | {"learning_rate": 2 * rate}
             yield Variant(_of(values, f"error feedback, k = 1, {2 * rate:g}"), settings=faster)
-    yield from _supermasks(config, shares=(0.5, 0.3) if fast else (0.3,), factors=(1, 2) if fast else (1 / 4, 1 / 2, 1, 2))
-    if not fast:
+    if fast:
+        yield from _supermasks(config, shares=(0.5, 0.3), factors=(1, 2))
+    else:
+        yield from _supermasks(config, shares=(0.3,), factors=(1 / 4, 1 / 2, 1, 2))
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
         yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | EVERY_STEP)
