@@ -73,7 +73,7 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     if fast:
         yield from _supermasks(config, shares=(0.5, 0.3), factors=(1, 2))
     else:
-        yield from _supermasks(config, shares=(0.3,), factors=(1 / 4, 1 / 2, 1, 2))
+        yield from _supermasks(config, shares=(0.3,), factors=(1 / 8, 1 / 4, 1 / 2, 1, 2))
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
         yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | EVERY_STEP)
