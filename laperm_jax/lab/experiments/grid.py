@@ -141,11 +141,13 @@ class Grid:
         path = self.runs / f"{name}.lock"
         make_folder(self.runs)
         try:
-            with FileLock(path, timeout=-1 if wait else 0):
-                yield True
-                path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
-        except Timeout:
+            held = FileLock(path).acquire(timeout=-1 if wait else 0)
+        except (Timeout, FileNotFoundError):  # not found: the process that made the last run has removed the folder
             yield False
+            return
+        with held:
+            yield True
+            path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
 
 
 def _chosen(cells: Iterable[Cell], networks: Collection[str], variants: Collection[str]) -> list[Cell]:

@@ -1,6 +1,7 @@
 """Running an experiment: which runs are made, which files are kept, and how it resumes. Training is replaced."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -166,7 +167,8 @@ def test_where_one_seed_diverges_all_are_trained_alone(tmp_path, training):
     assert keys(tmp_path) == KEYS
 
 
-def test_a_run_that_another_process_makes_is_waited_for(tmp_path, training):
+@pytest.mark.parametrize("removed", [False, True], ids=["", "the other process removes the folder"])
+def test_a_run_that_another_process_makes_is_waited_for(tmp_path, training, removed):
     """It is left for last, and not made again if the other process has finished it."""
     (tmp_path / "smoke.runs").mkdir()
     theirs = FileLock(tmp_path / "smoke.runs" / "mlp--k-2.lock")
@@ -182,6 +184,8 @@ def test_a_run_that_another_process_makes_is_waited_for(tmp_path, training):
     ours = [found for found in other.read() if found.key[:2] == ("mlp", "k = 2")]
     Table(tmp_path / "smoke.jsonl").add(ours, [key[:2] for key in KEYS])
     made = len(training.made)
+    if removed:
+        shutil.rmtree(tmp_path / "smoke.runs")
     theirs.release()
     assert finished.wait(30)
     assert len(training.made) == made
