@@ -139,12 +139,16 @@ class Grid:
     def _locked(self, name: str, wait: bool) -> Iterator[bool]:
         """Whether the runs of that name are locked by this process."""
         path = self.runs / f"{name}.lock"
-        make_folder(self.runs)
-        try:
-            held = FileLock(path).acquire(timeout=-1 if wait else 0)
-        except (Timeout, FileNotFoundError):  # not found: the process that made the last run has removed the folder
-            yield False
-            return
+        held = None
+        while not held:
+            make_folder(self.runs)
+            try:
+                held = FileLock(path).acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                yield False
+                return
+            except FileNotFoundError:
+                pass  # another process has made its last run, and removed the folder
         with held:
             yield True
             path.unlink(missing_ok=True)  # who waits for it finds the runs in the table
