@@ -104,21 +104,18 @@ def bits() -> None:
     figure = Figure(figsize=(11, 8), layout="constrained")
     mlp, convolution, vision, language = figure.subplots(2, 2).flat
     of = {name: Results(EXPERIMENTS[name], "cpu", ROOT / "results" / name) for name in ("bits", "bits-language")}
-    for panel, network, title in (
-        (mlp, "mlp", "MNIST, mlp 256-256"),
-        (convolution, "conv7, 2 epochs", "MNIST, Conv7, 2 epochs"),
-        (vision, "vit, CIFAR-10", "CIFAR-10, vision transformer, 700 steps"),
+    for panel, network, title, bottom in (
+        (mlp, "mlp", "MNIST, mlp 256-256", 1.2),
+        (convolution, "conv7, 2 epochs", "MNIST, Conv7, 2 epochs", 0.5),
+        (vision, "vit, CIFAR-10", "CIFAR-10, vision transformer, 700 steps", None),
     ):
         draw(panel, of["bits"], network, lambda row: 100 * (1 - row.values()))
         panel.set(ylabel="test error", title=title)
+        if bottom:
+            panel.set(yscale="log", ylim=(bottom, None))
+            panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
+            panel.yaxis.set_minor_locator(FixedLocator(()))
         panel.yaxis.set_major_formatter("{x:g} %")
-    for panel in (mlp, convolution):
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
-        panel.yaxis.set_major_formatter("{x:g} %")
-        panel.yaxis.set_minor_locator(FixedLocator(()))
-    mlp.set_ylim(bottom=1.2)
-    convolution.set_ylim(bottom=0.5)
     mlp.legend(frameon=False, fontsize="small")
     draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
     language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128")

@@ -5,7 +5,7 @@
 Both ways to use the transform are measured, `LaPerm.apply_gradients` and Optax's `update` with `optax.apply_updates`,
 beside Adam alone, in turns, in one process. The sync period is longer than the run, and the compiler does not know it.
 "Adam alone again" repeats it: what it differs by is noise. A sync at every step (k = 1) is measured through
-`apply_gradients`, with and without error feedback. About five minutes on two CPU cores.
+`apply_gradients`, with and without error feedback. About eight minutes on two CPU cores.
 """
 
 import time

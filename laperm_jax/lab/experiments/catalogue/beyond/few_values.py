@@ -1,6 +1,6 @@
 """Networks of few different weights, and what error feedback is worth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from laperm_jax.lab.config import PAPER, TrainConfig, with_settings
@@ -24,7 +24,7 @@ _NOISE: dict[str, Any] = {"residual_noise": 1.0}
 
 _DIVIDED = "at first one claim about every network; divided after the first runs of the mlp"
 _FASTER = "; 0.002 was tried for error feedback and for Adam after it had helped quantisation-aware training"
-_OF_IMAGES = (("An mlp", "mlp", ""), ("Conv7", "conv7, 2 epochs", _FASTER))
+_ADDED = "added after the first runs of both"
 
 _MLP = with_settings(MLP, sync_period=50)
 _CONV7 = with_settings(CONV7, epochs=2)
@@ -49,10 +49,8 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     fast, vision = (config.model.model == name for name in ("mlp", "vit"))
     rate = config.optimizer.learning_rate
     yield Variant("Adam", Method.INNER)
-    if vision:
-        yield from at_rates(Method.INNER, (rate / 4, rate / 2, 2 * rate))
-    if config.model.model == "conv7":
-        yield from at_rates(Method.INNER, (2 * rate,))
+    others = {"vit": (rate / 4, rate / 2, 2 * rate), "conv7": (2 * rate,)}
+    yield from at_rates(Method.INNER, others.get(config.model.model, ()))
     yield Variant(_of(None, "LaPerm"))
     if not fast:
         yield Variant(_of(None, f"LaPerm, {2 * rate:g}"), settings={"learning_rate": 2 * rate})
@@ -64,16 +62,18 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from _rounded("Adam", values)
         if vision:
             yield from _rounded(f"Adam, {rate / 2:g}", values)
-        yield from _quantised(config, values, factors=(1, 1 / 2) if fast else (1, 1 / 2, 2))
+        rates = (rate, rate / 2) if fast else (rate, rate / 2, 2 * rate)
+        yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
             faster = levels | EVERY_STEP | {"learning_rate": 2 * rate}
             yield Variant(_of(values, f"error feedback, k = 1, {2 * rate:g}"), settings=faster)
-    if fast:
-        yield from _supermasks(config, shares=(0.5, 0.3), factors=(1, 2))
-    else:
-        yield from _supermasks(config, shares=(0.3,), factors=(1 / 8, 1 / 4, 1 / 2, 1, 2))
+    # edge-popup chooses among random weights of one size and two signs: a bit a weight, and a seed
+    rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, 2 * rate)
+    for share in (0.5, 0.3) if fast else (0.3,):
+        yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
+    if not fast:
         sixteen = _levels(config, 16)
         yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
         yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | EVERY_STEP)
@@ -102,21 +102,24 @@ def _rounded(start: str, values: int) -> Iterator[Variant]:
         yield Variant(_of(values, f"{start}, then {way}"), Method.INNER, settings, start=start)
 
 
-def _quantised(config: TrainConfig, values: int, factors: Sequence[float]) -> Iterator[Variant]:
-    """Training through the quantisation, at the network's learning rate times each factor."""
-    for factor in factors:
-        rate = config.optimizer.learning_rate * factor
-        through: dict[str, Any] = {"quantize": f"nearest:{values}", "learning_rate": rate}
-        yield Variant(_of(values, f"quantisation-aware Adam, {rate:g}"), Method.INNER, through)
+def _through(quantize: str, label: str, rates: Sequence[float]) -> Iterator[Variant]:
+    """Training through a quantisation with Adam, at each learning rate."""
+    for rate in rates:
+        yield Variant(f"{label}, {rate:g}", Method.INNER, {"quantize": quantize, "learning_rate": rate})
 
 
-def _supermasks(config: TrainConfig, shares: Sequence[float], factors: Sequence[float]) -> Iterator[Variant]:
-    """A choice of random weights of one size and two signs (edge-popup): a bit a weight, and a seed."""
-    for share in shares:
-        for factor in factors:
-            rate = config.optimizer.learning_rate * factor
-            masked: dict[str, Any] = {"quantize": f"supermask:{share}", "learning_rate": rate}
-            yield Variant(f"supermask of {share:.0%}, {rate:g}", Method.INNER, masked)
+def _of_images(
+    text: str,
+    criterion: str,
+    ours: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    within: Range,
+    amended: tuple[str, str],
+) -> Iterator[Claim]:
+    """A claim about the mlp and the same about Conv7, each with its own note of what was amended."""
+    for name, network, changed in zip(("An mlp", "Conv7"), ("mlp", "conv7, 2 epochs"), amended, strict=True):
+        judge = judge_gap(ours, reference, within, networks=[network])
+        yield Claim(f"{name}: {text}", criterion, judge, amended=changed)
 
 
 BITS = Experiment(
@@ -130,33 +133,21 @@ BITS = Experiment(
     },
     variants=lambda config: tuple(_variants(config)),
     claims=(
-        *(
-            Claim(
-                f"{name}: two values, half of each in a neuron, only their order learnt, are within a point of Adam",
-                "with error feedback at most 1 point below it, each at its best on validation images",
-                judge_gap(
-                    {"init": "levels:2", **_FEEDBACK},
-                    {"method": Method.INNER, "quantize": None},
-                    at_least(-0.01),
-                    networks=[network],
-                ),
-                amended=_DIVIDED + later,
-            )
-            for name, network, later in _OF_IMAGES
+        *_of_images(
+            "two values, half of each in a neuron, only their order learnt, are within a point of Adam",
+            "with error feedback at most 1 point below it, each at its best on validation images",
+            {"init": "levels:2", **_FEEDBACK},
+            {"method": Method.INNER, "quantize": None},
+            at_least(-0.01),
+            amended=(_DIVIDED, _DIVIDED + _FASTER),
         ),
-        *(
-            Claim(
-                f"{name}: three values are as good as all",
-                "with error feedback at most 0.5 points below LaPerm with all values, at its best on validation images",
-                judge_gap(
-                    {"init": "levels:3", **_FEEDBACK},
-                    {"label": _of(None, "LaPerm")},
-                    at_least(-0.005),
-                    networks=[network],
-                ),
-                amended=_DIVIDED,
-            )
-            for name, network, _ in _OF_IMAGES
+        *_of_images(
+            "three values are as good as all",
+            "with error feedback at most 0.5 points below LaPerm with all values, at its best on validation images",
+            {"init": "levels:3", **_FEEDBACK},
+            {"label": _of(None, "LaPerm")},
+            at_least(-0.005),
+            amended=(_DIVIDED, _DIVIDED),
         ),
         Claim(
             "Two values need error feedback",
@@ -169,19 +160,13 @@ BITS = Experiment(
             ),
             amended="at first on every network; narrowed after the first runs of the mlp",
         ),
-        *(
-            Claim(
-                f"{name}: reordering two values is as accurate as quantisation-aware training",
-                "at most 0.1 points below training through the rounding, each at its best on validation images",
-                judge_gap(
-                    {"init": "levels:2", **_FEEDBACK},
-                    {"quantize": "nearest:2", "start": None},
-                    at_least(-0.001),
-                    networks=[network],
-                ),
-                amended="added after the first runs of both" + later,
-            )
-            for name, network, later in _OF_IMAGES
+        *_of_images(
+            "reordering two values is as accurate as quantisation-aware training",
+            "at most 0.1 points below training through the rounding, each at its best on validation images",
+            {"init": "levels:2", **_FEEDBACK},
+            {"quantize": "nearest:2", "start": None},
+            at_least(-0.001),
+            amended=(_ADDED, _ADDED + _FASTER),
         ),
     ),
     seeds={"smoke": 1, "cpu": 3, "full": 3},
