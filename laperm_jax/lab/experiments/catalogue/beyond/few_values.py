@@ -62,7 +62,7 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from _rounded("Adam", values)
         if vision:
             yield from _rounded(f"Adam, {rate / 2:g}", values)
-        rates = (rate, rate / 2) if fast else (rate, rate / 2, 2 * rate)
+        rates: Sequence[float] = (rate, rate / 2) if fast else (rate, rate / 2, 2 * rate)
         yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
