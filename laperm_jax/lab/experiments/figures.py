@@ -86,7 +86,8 @@ def _against_setting(panel: Panel, results: Results, rows: Sequence[Row]) -> Non
     panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel=_label(results))
     if logarithmic:
         panel.set(yscale="log")
-        slope, offset = np.polyfit(np.log(settings), np.log(means), 1)
+        reconnected, _ = _scores(results, rows, "", logarithmic)
+        slope, offset = np.polyfit(np.log(settings), np.log(reconnected), 1)
         panel.plot(settings, np.exp(offset) * np.asarray(settings) ** slope, ":", color="0.5")
         panel.text(0.97, 0.95, f"slope {slope:+.2f}", transform=panel.transAxes, ha="right", va="top")
     else:

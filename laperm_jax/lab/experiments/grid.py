@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ class Grid:
                 )
 
     @contextlib.contextmanager
-    def _locked(self, name: str, wait: bool) -> Iterator[bool]:
+    def _locked(self, name: str, wait: bool) -> Generator[bool]:
         """Whether the runs of that name are locked by this process."""
         path = self.runs / f"{name}.lock"
         held = None

@@ -75,6 +75,7 @@ def replay(run: Path, layer: str | None = None, data_dir: Path | None = None, mo
         raise ConfigError(f"there is no layer {layer}; there are {', '.join(method.kernel_axes)}")
     axes = method.kernel_axes[layer]
     steps = spread(min(summary["steps"], summary["best_epoch"] * method.steps_per_epoch), moments)
+    kernel = np.array(leaves_by_path(initial.variables.params)[layer])
     kernels, scores = [], []
     for state in _states(training, initial, steps):
         params = training.reconnected_params(state.opt_state, state.params)

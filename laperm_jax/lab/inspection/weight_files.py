@@ -82,7 +82,7 @@ def read(path: Path, outputs: Outputs = "auto") -> Layers:
         layers = _kernels(variables, outputs)
     except MemoryError:
         raise ConfigError(f"{path} cannot be read: its arrays do not fit in memory") from None
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, codec.CodecError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
     if not layers.weights:
         others = dict.fromkeys(layers.left_out.values())

@@ -1,7 +1,7 @@
 """Terminal output of a run: a progress bar, a line for each epoch, and warnings."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,7 +23,7 @@ def say(console: Console, text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console) -> Iterator[ProgressFn]:
+def progress_bar(console: Console) -> Generator[ProgressFn]:
     """Shows a progress bar within the block, on a terminal."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(

@@ -1,7 +1,7 @@
 """One process at a time writes to a folder."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import filelock
@@ -12,7 +12,7 @@ LOCK = ".lock"  # in the folder that is locked; empty, and left behind
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Generator[None]:
     """Locks a folder against other processes within the block; makes it if it is missing.
 
     The lock belongs to the process: the operating system releases it when the process ends, however it ends.

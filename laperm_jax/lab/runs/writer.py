@@ -1,7 +1,7 @@
 """Writes a run to its folder."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -108,7 +108,7 @@ class RunWriter:
             run_folder.write_json(self.path / run_folder.SUMMARY, summary)
 
     @contextlib.contextmanager
-    def _output_errors(self) -> Iterator[None]:
+    def _output_errors(self) -> Generator[None]:
         """Turns an error of the block, or of the save before it, into one sentence."""
         try:
             yield

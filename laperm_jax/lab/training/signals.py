@@ -3,12 +3,12 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 
 @contextlib.contextmanager
-def heard_interrupt() -> Iterator[Callable[[], bool]]:
+def heard_interrupt() -> Generator[Callable[[], bool]]:
     """Notes the first Ctrl-C or SIGTERM within the block; the second one has its usual effect.
 
     An exception in the middle of a dispatch would lose the state, whose old arrays have been donated.
