@@ -14,13 +14,13 @@ from laperm_jax.lab.benchmark import peers
 from laperm_jax.lab.benchmark.measuring import (
     COPIES,
     COPIES_IN_FULL,
+    PATIENCE,
     PERIODS,
     Row,
     measure,
     measure_sync,
     memory_bytes,
 )
-from laperm_jax.lab.benchmark.timing import PATIENCE
 from laperm_jax.lab.benchmark.trees import parameter_tree
 from laperm_jax.lab.config.commands import BenchConfig, check_bench
 from laperm_jax.lab.runs import plots

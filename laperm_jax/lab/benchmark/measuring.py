@@ -17,7 +17,6 @@ from jax import lax
 from laperm_jax import flax_fan_in, laperm
 from laperm_jax._paths import PyTree, leaves_by_path
 from laperm_jax.lab.benchmark import peers
-from laperm_jax.lab.benchmark.timing import in_turns
 from laperm_jax.lab.benchmark.trees import image_shape, parameter_tree
 from laperm_jax.lab.config import PAPER, paper_preset, with_settings
 from laperm_jax.lab.config.commands import TreeName
@@ -38,6 +37,7 @@ IMPLEMENTATIONS = {"reference": _reference}
 ON_CPU = {"xla_cpu": _xla_cpu, "sharded": _sharded}  # made for CPUs and for several devices
 COPIES = 5  # of the weights, that a measurement of the sync and a copy has room for
 COPIES_IN_FULL = 10  # and one of everything
+PATIENCE = 10.0  # seconds for the calls of one function
 _NEVER = 2**31 - 1
 _MANY = 5 * 10**7  # weights that our slower implementations take minutes for
 
@@ -237,3 +237,20 @@ def _compiled(function: Any, *arguments: Any) -> tuple[Any, float, Any]:
     started = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     return compiled, time.perf_counter() - started, compiled.memory_analysis()
+
+
+def in_turns(functions: dict[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each function's calls, made in turns after a first one that is not counted.
+
+    A function that has taken ``PATIENCE`` seconds is not called again; each is timed once at least.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(repeats + 1):
+        for name, function in functions.items():
+            if sum(seconds[name]) > PATIENCE:
+                continue
+            started = time.perf_counter()
+            jax.block_until_ready(function(turn))
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
