@@ -152,8 +152,10 @@ def apply_if_sync(
     residuals = leaves_by_path(residual)
     sync = functools.partial(sync_in_turn, sync_leaf)
     if isinstance(due, jax.core.Tracer):
-        # "No sync" as the false branch: XLA on the CPU copied what passes through when it was the true one.
-        leaves, residuals = lax.cond(due, sync, lambda *operands: operands, leaves, residuals)
+        keep = lambda *leaves: leaves
+        # XLA copies what passes through "no sync" where that is the true branch on a CPU, the false one on a GPU.
+        branches = (~due, keep, sync) if jax.default_backend() == "gpu" else (due, sync, keep)
+        leaves, residuals = lax.cond(*branches, leaves, residuals)
     elif jax.device_get(due):  # outside jit a cond would be compiled at every call
         leaves, residuals = sync(leaves, residuals)
     replaced = lambda new, tree: map_by_path(lambda path, leaf: new.get(path, leaf), tree)

@@ -114,6 +114,22 @@ def test_syncs_are_counted_from_one_and_follow_the_schedule():
         assert synced == expected
 
 
+@pytest.mark.parametrize("options", [{}, {"error_feedback": True}], ids=str)
+def test_the_order_of_the_branches_changes_nothing(options, monkeypatch):
+    """On a GPU "no sync" is the true branch."""
+    params = {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)}
+    grads = jax.tree.map(jnp.cos, params)
+    after = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        tx = laperm(optax.sgd(0.5), 2, **options)
+        step, new, opt_state = jax.jit(tx.apply_gradients), params, tx.init(params)
+        for _ in range(3):
+            new, opt_state = step(grads, opt_state, new)
+        after.append((new, opt_state))
+    chex.assert_trees_all_equal(*after)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_between_syncs_it_is_the_inner_optimizer(method):
     params = random_params()
