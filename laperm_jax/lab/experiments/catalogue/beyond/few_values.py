@@ -48,12 +48,13 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
     fast, vision = (config.model.model == name for name in ("mlp", "vit"))
     rate = config.optimizer.learning_rate
+    higher = (2 * rate, 4 * rate) if config.model.model == "conv7" else (2 * rate,)
     yield Variant("Adam", Method.INNER)
-    others = {"vit": (rate / 4, rate / 2, 2 * rate), "conv7": (2 * rate,)}
+    others = {"vit": (rate / 4, rate / 2, 2 * rate), "conv7": higher}
     yield from at_rates(Method.INNER, others.get(config.model.model, ()))
     yield Variant(_of(None, "LaPerm"))
-    if not fast:
-        yield Variant(_of(None, f"LaPerm, {2 * rate:g}"), settings={"learning_rate": 2 * rate})
+    for faster in () if fast else higher:
+        yield Variant(_of(None, f"LaPerm, {faster:g}"), settings={"learning_rate": faster})
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
         yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
@@ -62,15 +63,16 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from _rounded("Adam", values)
         if vision:
             yield from _rounded(f"Adam, {rate / 2:g}", values)
-        rates: Sequence[float] = (rate, rate / 2) if fast else (rate, rate / 2, 2 * rate)
+        rates: Sequence[float] = (rate, rate / 2) if fast else (rate, rate / 2, *higher)
         yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
             yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
-            faster = levels | EVERY_STEP | {"learning_rate": 2 * rate}
-            yield Variant(_of(values, f"error feedback, k = 1, {2 * rate:g}"), settings=faster)
+            for faster in higher:
+                settings = levels | EVERY_STEP | {"learning_rate": faster}
+                yield Variant(_of(values, f"error feedback, k = 1, {faster:g}"), settings=settings)
     # edge-popup chooses among random weights of one size and two signs: a bit a weight, and a seed
-    rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, 2 * rate)
+    rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, *higher)
     for share in (0.5, 0.3) if fast else (0.3,):
         yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
     if not fast:
