@@ -75,11 +75,14 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, *higher)
     for share in (0.5, 0.3) if fast else (0.3,):
         yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
-    if not fast:
-        sixteen = _levels(config, 16)
-        yield Variant(_of(16, "error feedback"), settings=sixteen | _FEEDBACK)
-        yield Variant(_of(16, "error feedback, k = 1"), settings=sixteen | EVERY_STEP)
-        yield Variant(_of(16, "error feedback, k = 1, noise"), settings=sixteen | EVERY_STEP | _NOISE)
+    for values in () if fast else (4, 8, 16):
+        levels = _levels(config, values)
+        yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
+        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
+        yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
+        if config.model.model == "conv7":
+            settings = levels | EVERY_STEP | {"learning_rate": 2 * rate}
+            yield Variant(_of(values, f"error feedback, k = 1, {2 * rate:g}"), settings=settings)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
