@@ -93,7 +93,7 @@ def test_the_state_keeps_no_copy():
 
 @pytest.mark.parametrize("on", some_of(["1", "0"], {0}))
 @pytest.mark.optimized
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA:GPU draws all parameters at once")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA:GPU ranks all parameters before it draws the first")
 def test_what_a_sync_needs_of_memory_does_not_grow_with_the_number_of_parameters(monkeypatch, on):
     monkeypatch.setattr(jax, "device_count", lambda *_: 1)
     monkeypatch.setenv("LAPERM_NATIVE", on)
