@@ -18,8 +18,9 @@ import optax
 from jax import lax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
+from tpu import apply_gradients
 
-from laperm_jax import LaPerm, flax_fan_in, laperm
+from laperm_jax import flax_fan_in, laperm
 
 H100 = """
 gpu_device_info {
@@ -53,10 +54,7 @@ def compiled_loop(tx: Any, sharding: SingleDeviceSharding) -> str:
         def step(_: Any, carry: Any) -> Any:
             params, opt_state = carry
             grads = jax.grad(loss_fn)(params, inputs)
-            if isinstance(tx, LaPerm):
-                return tx.apply_gradients(grads, opt_state, params)
-            updates, opt_state = tx.update(grads, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state
+            return apply_gradients(tx, grads, opt_state, params)
 
         return lax.fori_loop(0, steps, step, (params, opt_state))
 

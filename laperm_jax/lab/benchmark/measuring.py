@@ -84,7 +84,7 @@ def measure_training_step(name: TreeName, repeats: int) -> float:
         arguments[0], losses = run(*arguments)
         return losses
 
-    return 1e3 * statistics.median(in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
+    return 1e3 * statistics.median(_in_turns({"train": train}, repeats)["train"]) / method.steps_per_epoch
 
 
 def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
@@ -128,7 +128,7 @@ def measure_sync(tree: PyTree, repeats: int, with_peers: bool) -> Row:
                 functions[name] = make(problem)
             except ModuleNotFoundError:
                 missing[f"{name}_ms"] = None
-    seconds = in_turns(functions, repeats)
+    seconds = _in_turns(functions, repeats)
     weights = sum(leaf.size for leaf in draws[0].values())
     sync_ms = 1e3 * statistics.median(seconds["sync"])
     largest = max(leaf.nbytes for leaf in draws[0].values())
@@ -194,7 +194,7 @@ def measure_update(tree: PyTree, repeats: int) -> Row:
             jax.jit(function, donate_argnums=(1, donated)), grads, state, params
         )
         functions[name] = _stepper(compiled, grads, state, params, donated)
-    seconds = in_turns(functions, 3 * repeats)
+    seconds = _in_turns(functions, 3 * repeats)
     pairs = lambda name, base: zip(seconds[name], seconds[base], strict=False)  # both of one turn
     ratio = lambda name, base: statistics.median(ours / theirs for ours, theirs in pairs(name, base)) - 1
     return {
@@ -239,7 +239,7 @@ def _compiled(function: Any, *arguments: Any) -> tuple[Any, float, Any]:
     return compiled, time.perf_counter() - started, compiled.memory_analysis()
 
 
-def in_turns(functions: dict[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:
+def _in_turns(functions: dict[str, Callable[[int], Any]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each function's calls, made in turns after a first one that is not counted.
 
     A function that has taken ``PATIENCE`` seconds is not called again; each is timed once at least.

@@ -80,13 +80,14 @@ def _against_setting(panel: Panel, results: Results, rows: Sequence[Row]) -> Non
     x = str(results.experiment.x)
     settings = [np.ravel(row.settings[x])[0] for row in rows]
     logarithmic = results.score == "loss" and len(rows) > 1
+    scores = {kind: _scores(results, rows, kind, logarithmic) for kind, _, _ in KINDS}
     for kind, _, color in KINDS:
-        means, errors = _scores(results, rows, kind, logarithmic)
+        means, errors = scores[kind]
         panel.errorbar(settings, means, errors, color=color, marker=".", capsize=2)
     panel.set(xscale="log", xlabel=x.replace("_", " "), ylabel=_label(results))
     if logarithmic:
         panel.set(yscale="log")
-        reconnected, _ = _scores(results, rows, "", logarithmic)
+        reconnected, _ = scores[""]
         slope, offset = np.polyfit(np.log(settings), np.log(reconnected), 1)
         panel.plot(settings, np.exp(offset) * np.asarray(settings) ** slope, ":", color="0.5")
         panel.text(0.97, 0.95, f"slope {slope:+.2f}", transform=panel.transAxes, ha="right", va="top")
