@@ -57,8 +57,7 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield Variant(_of(None, f"LaPerm, {faster:g}"), settings={"learning_rate": faster})
     for values in (2, 3, 4, 8, 16) if fast else (2, 3):
         levels = _levels(config, values)
-        yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
-        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
+        yield from _by_feedback(config, values, () if fast else higher)
         yield Variant(_of(values, "LaPerm"), settings=levels)
         yield from _rounded("Adam", values)
         if vision:
@@ -67,22 +66,12 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
         if not fast:
             yield Variant(_of(values, "error feedback, noise"), settings=levels | _FEEDBACK | _NOISE)
-            yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
-            for faster in higher:
-                settings = levels | EVERY_STEP | {"learning_rate": faster}
-                yield Variant(_of(values, f"error feedback, k = 1, {faster:g}"), settings=settings)
     # edge-popup chooses among random weights of one size and two signs: a bit a weight, and a seed
     rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, *higher)
     for share in (0.5, 0.3) if fast else (0.3,):
         yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
     for values in () if fast else (4, 8, 16):
-        levels = _levels(config, values)
-        yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
-        yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
-        yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
-        if config.model.model == "conv7":
-            settings = levels | EVERY_STEP | {"learning_rate": 2 * rate}
-            yield Variant(_of(values, f"error feedback, k = 1, {2 * rate:g}"), settings=settings)
+        yield from _by_feedback(config, values, higher[:1] if config.model.model == "conv7" else ())
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
@@ -98,6 +87,18 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
         label = _of(values, f"error feedback, k = 1, {'noise, ' * bool(noise)}{slower['learning_rate']:g}")
         yield Variant(label, settings=_levels(config, values) | EVERY_STEP | noise | slower)
+
+
+def _by_feedback(config: TrainConfig, values: int, rates: Sequence[float]) -> Iterator[Variant]:
+    """Error feedback, but for mlps with noise in the residual too; at every step at other learning rates too."""
+    levels = _levels(config, values)
+    yield Variant(_of(values, "error feedback"), settings=levels | _FEEDBACK)
+    yield Variant(_of(values, "error feedback, k = 1"), settings=levels | EVERY_STEP)
+    if config.model.model != "mlp":
+        yield Variant(_of(values, "error feedback, k = 1, noise"), settings=levels | EVERY_STEP | _NOISE)
+    for rate in rates:
+        settings = levels | EVERY_STEP | {"learning_rate": rate}
+        yield Variant(_of(values, f"error feedback, k = 1, {rate:g}"), settings=settings)
 
 
 def _rounded(start: str, values: int) -> Iterator[Variant]:
