@@ -45,7 +45,7 @@ def _of(values: int | None, method: str) -> str:
 
 
 def _variants(config: TrainConfig) -> Iterator[Variant]:
-    """Two to sixteen values by each method, and all values; fewer where a run takes minutes."""
+    """Two to sixteen values by each method, and all values; of four and more fewer where a run takes minutes."""
     fast, vision = (config.model.model == name for name in ("mlp", "vit"))
     rate = config.optimizer.learning_rate
     higher = (2 * rate, 4 * rate) if config.model.model == "conv7" else (2 * rate,)
@@ -70,8 +70,12 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, *higher)
     for share in (0.5, 0.3) if fast else (0.3,):
         yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
-    for values in () if fast else (4, 8, 16):
+    rates = higher[:1] if config.model.model == "conv7" else (rate, rate / 2)
+    for values in () if fast else (4, 8, 16):  # at the learning rates that were best with two and three values
         yield from _by_feedback(config, values, higher[:1] if config.model.model == "conv7" else ())
+        yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
+        if config.model.model in ("conv7", "vit"):
+            yield from _rounded(f"Adam, {rates[-1]:g}", values)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
 
@@ -81,7 +85,7 @@ def _of_language(config: TrainConfig) -> Iterator[Variant]:
     slower: dict[str, Any] = {"learning_rate": config.optimizer.learning_rate / 2}
     adam = f"Adam, {slower['learning_rate']:g} for all"
     yield Variant(adam, Method.INNER, slower | {"others_learning_rate": None})
-    for values in (2, 3):
+    for values in (2, 3, 4, 8, 16):
         yield from _rounded(adam, values)
     yield Variant(_of(None, "LaPerm, k = 50"), settings={"sync_period": 50})
     for values, noise in ((2, _NOISE), (3, _NOISE), (16, {})):
