@@ -35,21 +35,29 @@ LINEAR = make_config(
     dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10
 )
 VALUES = (2, 3, 4, 8, 16)
+Where = Callable[[int | None], Sequence[Mapping[str, Any]]]  # rows with n values, or with as many as there are weights
 
 
 class Style(NamedTuple):
-    """How a method is drawn, and what selects its rows with n values: the best on validation data is shown."""
+    """How a method is drawn, and what selects its rows: the best on validation data is shown."""
 
     name: str
     color: str
     format: str
-    where: Callable[[int], Sequence[Mapping[str, Any]]]
+    where: Where
 
 
-def _levels(feedback: bool) -> Callable[[int], Sequence[Mapping[str, Any]]]:
-    return lambda n: [{"init": f"levels:{n}{std}", "error_feedback": feedback} for std in ("", ":0.05")]
+def _levels(feedback: bool) -> Where:
+    """Reordered initial weights: of n levels, or of the initialisation of the network."""
+
+    def where(n: int | None) -> Sequence[Mapping[str, Any]]:
+        inits = (f"levels:{n}", f"levels:{n}:0.05") if n else ("he_uniform", "normal:0.05")
+        return [{"init": init, "method": Method.LAPERM, "error_feedback": feedback} for init in inits]
+
+    return where
 
 
+ADAM = Style("Adam", "0.3", "-", lambda n: [] if n else [{"method": Method.INNER, "quantize": None}])
 STYLES = (
     Style("LaPerm, error feedback", "#1b6ca8", "o-", _levels(True)),
     Style("quantisation-aware Adam", "#b8860b", "s-", lambda n: [{"quantize": f"nearest:{n}", "start": None}]),
@@ -61,7 +69,7 @@ STYLES = (
     ),
     Style("Adam, then k-means", "#7a7a7a", "^--", lambda n: [{"quantize": f"kmeans:{n}"}]),
     Style("Adam, then rounding", "#a5a5a5", "v--", lambda n: [{"quantize": f"nearest:{n}", "steps": 1}]),
-    Style("LaPerm without it", "#7fb3d5", "o:", _levels(False)),
+    Style("LaPerm without error feedback", "#7fb3d5", "o:", _levels(False)),
 )
 
 
@@ -82,15 +90,14 @@ def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any
         panel.errorbar(
             places, means, margins, fmt=style.format, color=style.color, label=label, capsize=3, markersize=5
         )
-    free: list[Mapping[str, Any]] = [{"method": Method.INNER, "quantize": None}]
-    reordered = [
-        {"method": Method.LAPERM, "error_feedback": False, "init": init} for init in ("he_uniform", "normal:0.05")
-    ]
-    for name, where, color in (("Adam,\n32 bits", free, "0.3"), ("LaPerm,\nall values", reordered, "#3f88b5")):
-        if row := best(results, network, where):
+    lines = (
+        ("Adam,\n32 bits", ADAM.where, ADAM.color, "top"),
+        ("LaPerm,\nall values", _levels(False), "#3f88b5", "bottom"),
+    )
+    for name, where, color, align in lines:
+        if row := best(results, network, where(None)):
             mean = estimate(score(row)).mean
             panel.axhline(mean, color=color, linewidth=0.8)
-            align = "top" if where is free else "bottom"
             panel.annotate(
                 name, (1.01, mean), xycoords=panel.get_yaxis_transform(), fontsize="small", color=color, va=align
             )

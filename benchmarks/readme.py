@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pages as made
+import pictures
 import tables
 
 from laperm_jax.lab.config import defaults_for, from_settings, settings
@@ -95,7 +96,7 @@ def pages() -> dict[Path, str]:
         "docs/index.md": on_home(sections),
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
         "docs/command_line.md": made.command_line(),
-        "docs/few_levels.md": few_values(sections),
+        "docs/few_levels.md": (methods(sections), few_values(sections)),
         "docs/training.md": defaults(sections),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
@@ -103,10 +104,11 @@ def pages() -> dict[Path, str]:
     return {ROOT / page: insert((ROOT / page).read_text(), text) for page, text in texts.items()}
 
 
-def insert(page: str, text: str) -> str:
-    """The page with a text between its two markers."""
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page)
+def insert(page: str, text: str | Sequence[str]) -> str:
+    """The page with a text, or one after the other, between two markers each."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    texts = iter([text] if isinstance(text, str) else text)
+    return pattern.sub(lambda _: f"{BEGIN}\n{next(texts)}\n{END}", page)
 
 
 def measurements(of_page: Tables) -> str:
@@ -140,6 +142,20 @@ def _compared(sections: Sequence[Section], shown: Sequence[Headline]) -> Iterato
 
 def _score(row: Row) -> str:
     return report.score_text(row) + few_seeds(len(row.runs))
+
+
+def methods(sections: Sequence[Section]) -> str:
+    """The numbers of the picture of few values: every method's score on every network by the number of values."""
+    of = {section.experiment.name: section.results for section in sections}
+    rows = []
+    for experiment in ("bits", "bits-language"):
+        for network in of[experiment].networks_with_runs:
+            for style in (pictures.ADAM, *pictures.STYLES):
+                found = [pictures.best(of[experiment], network, style.where(n)) for n in (*pictures.VALUES, None)]
+                if any(found):
+                    cells = (_score(row) if row else "" for row in found)
+                    rows.append(f"| {network} | {style.name} | {' | '.join(cells)} |")
+    return tables.markdown(["network", "method", *(f"{values} values" for values in (*pictures.VALUES, "all"))], rows)
 
 
 def few_values(sections: Sequence[Section]) -> str:

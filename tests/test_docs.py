@@ -97,7 +97,8 @@ def test_pages_have_the_tables_of_the_committed_results(readme):
     pages = readme.pages()
     assert len(pages) == 11
     for page, text in pages.items():
-        assert text.count("<!-- end of results -->") == 1, f"{page.name} has no place for its table"
+        places = 2 if page.name == "few_levels.md" else 1
+        assert text.count("<!-- end of results -->") == places, f"{page.name} has no place for its table"
         assert page.read_text() == text, "run `make readme`"
     assert "reproduced" in (ROOT / "README.md").read_text()
     assert "bits lost" in (ROOT / "docs" / "reliability.md").read_text()
