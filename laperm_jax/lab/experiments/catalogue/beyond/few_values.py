@@ -208,8 +208,8 @@ BITS_LANGUAGE = Experiment(
         ),
         Claim(
             "With all values a transformer of text loses by error feedback",
-            "the test loss is higher with it than without, each at the better of two periods on validation text",
-            judge_gap({"init": "normal:0.05", **_FEEDBACK}, _ALL_OF_TEXT, above(0)),
+            "k = 50: the test loss is higher with it than without",
+            judge_gap({"label": _of(None, "error feedback, k = 50")}, {"label": _of(None, "LaPerm, k = 50")}, above(0)),
         ),
     ),
     seeds={"smoke": 1, "cpu": 3, "full": 3},
