@@ -35,6 +35,12 @@ LINEAR = make_config(
     dataset="mnist", widths=(), init="normal:0.05", learning_rate=1e-2, sync_period=100, batch_size=128, epochs=10
 )
 VALUES = (2, 3, 4, 8, 16)
+PANELS = (  # experiment, network and title
+    ("bits", "mlp", "MNIST, mlp 256-256"),
+    ("bits", "conv7, 2 epochs", "MNIST, Conv7, 2 epochs"),
+    ("bits", "vit, CIFAR-10", "CIFAR-10, vision transformer, 700 steps"),
+    ("bits-language", "4 x 128, 1,000 steps", "tiny_shakespeare, transformer 4 x 128"),
+)
 Where = Callable[[int | None], Sequence[Mapping[str, Any]]]  # rows with n values, or with as many as there are weights
 
 
@@ -109,23 +115,21 @@ def draw(panel: Axes, results: Results, network: str, score: Callable[[Row], Any
 def bits() -> None:
     """Draws each method's score against the number of values, of four networks."""
     figure = Figure(figsize=(11, 8), layout="constrained")
-    mlp, convolution, vision, language = figure.subplots(2, 2).flat
     of = {name: Results(EXPERIMENTS[name], "cpu", ROOT / "results" / name) for name in ("bits", "bits-language")}
-    for panel, network, title, bottom in (
-        (mlp, "mlp", "MNIST, mlp 256-256", 1.2),
-        (convolution, "conv7, 2 epochs", "MNIST, Conv7, 2 epochs", 0.5),
-        (vision, "vit, CIFAR-10", "CIFAR-10, vision transformer, 700 steps", None),
-    ):
-        draw(panel, of["bits"], network, lambda row: 100 * (1 - row.values()))
-        panel.set(ylabel="test error", title=title)
-        if bottom:
-            panel.set(yscale="log", ylim=(bottom, None))
-            panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
-            panel.yaxis.set_minor_locator(FixedLocator(()))
-        panel.yaxis.set_major_formatter("{x:g} %")
-    mlp.legend(frameon=False, fontsize="small")
-    draw(language, of["bits-language"], of["bits-language"].networks[0], lambda row: row.values())
-    language.set(ylabel="test loss, nats a character", title="tiny_shakespeare, transformer 4 x 128")
+    for panel, (experiment, network, title) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        panel.set_title(title)
+        if experiment == "bits":
+            draw(panel, of[experiment], network, lambda row: 100 * (1 - row.values()))
+            panel.set_ylabel("test error")
+            if bottom := {"mlp": 1.2, "conv7, 2 epochs": 0.5}.get(network):
+                panel.set(yscale="log", ylim=(bottom, None))
+                panel.yaxis.set_major_locator(FixedLocator((1, 1.5, 2, 3, 5, 10, 20, 50)))
+                panel.yaxis.set_minor_locator(FixedLocator(()))
+            panel.yaxis.set_major_formatter("{x:g} %")
+        else:
+            draw(panel, of[experiment], network, lambda row: row.values())
+            panel.set_ylabel("test loss, nats a character")
+    figure.axes[0].legend(frameon=False, fontsize="small")
     figure.savefig(DOCS / "images" / "bits.png", dpi=150)
 
 

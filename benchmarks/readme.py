@@ -17,6 +17,7 @@ import pictures
 import tables
 
 from laperm_jax.lab.config import defaults_for, from_settings, settings
+from laperm_jax.lab.config.scores import format_score
 from laperm_jax.lab.experiments import report
 from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
 from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
@@ -145,17 +146,18 @@ def _score(row: Row) -> str:
 
 
 def methods(sections: Sequence[Section]) -> str:
-    """The numbers of the picture of few values: every method's score on every network by the number of values."""
+    """The means of the picture of few values: a table for each network, of every method by the number of values."""
     of = {section.experiment.name: section.results for section in sections}
-    rows = []
-    for experiment in ("bits", "bits-language"):
-        for network in of[experiment].networks_with_runs:
-            for style in (pictures.ADAM, *pictures.STYLES):
-                found = [pictures.best(of[experiment], network, style.where(n)) for n in (*pictures.VALUES, None)]
-                if any(found):
-                    cells = (_score(row) if row else "" for row in found)
-                    rows.append(f"| {network} | {style.name} | {' | '.join(cells)} |")
-    return tables.markdown(["network", "method", *(f"{values} values" for values in (*pictures.VALUES, "all"))], rows)
+    found = []
+    for experiment, network, title in pictures.PANELS:
+        rows = []
+        for style in (pictures.ADAM, *pictures.STYLES):
+            best = [pictures.best(of[experiment], network, style.where(n)) for n in (*pictures.VALUES, None)]
+            if any(best):
+                cells = (format_score(row.score, row.mean()) + few_seeds(len(row.runs)) if row else "" for row in best)
+                rows.append(f"| {style.name} | {' | '.join(cells)} |")
+        found.append(tables.markdown([title, *map(str, pictures.VALUES), "all values"], rows))
+    return "\n\n".join(found)
 
 
 def few_values(sections: Sequence[Section]) -> str:
