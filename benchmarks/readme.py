@@ -150,13 +150,18 @@ def methods(sections: Sequence[Section]) -> str:
     of = {section.experiment.name: section.results for section in sections}
     found = []
     for experiment, network, title in pictures.PANELS:
-        rows = []
+        rows, of_all = [], []
         for style in (pictures.ADAM, *pictures.STYLES):
             best = [pictures.best(of[experiment], network, style.where(n)) for n in (*pictures.VALUES, None)]
-            if any(best):
-                cells = (format_score(row.score, row.mean()) + few_seeds(len(row.runs)) if row else "" for row in best)
+            *cells, all_values = (
+                format_score(row.score, row.mean()) + few_seeds(len(row.runs)) if row else "" for row in best
+            )
+            if any(cells):
                 rows.append(f"| {style.name} | {' | '.join(cells)} |")
-        found.append(tables.markdown([title, *map(str, pictures.VALUES), "all values"], rows))
+            if all_values:
+                of_all.append(f"{style.name} {all_values}")
+        found.append(f"**{title}.** All values: {'; '.join(of_all)}.")
+        found.append(tables.markdown(["values", *map(str, pictures.VALUES)], rows))
     return "\n\n".join(found)
 
 
