@@ -23,7 +23,7 @@ from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
 from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
 from laperm_jax.lab.experiments.judges import few_seeds, nats, points
 from laperm_jax.lab.experiments.report import Section
-from laperm_jax.lab.experiments.results import Row, by_validation, difference
+from laperm_jax.lab.experiments.results import Results, Row, by_validation, difference
 
 ROOT = Path(__file__).parents[1]
 QUICK_START, NOTEBOOK = ROOT / "docs" / "quickstart.md", ROOT / "examples" / "quickstart.ipynb"
@@ -74,6 +74,7 @@ DEFAULT_SETTINGS = (
     *("inner", "learning_rate", "others_learning_rate", "schedule"),
     *("sync_period", "sync_schedule", "error_feedback", "residual_noise", "keep_rescale"),
 )
+COUNTS = (*pictures.VALUES, None)  # numbers of values; None: as many as weights
 Tables = Sequence[tuple[str, Callable[[dict[str, Any]], str]]]  # a file of benchmarks/results/DEVICE, and its table
 MEASURED: Mapping[str, Tables] = {
     "docs/analysis.md": (("decomposition.json", tables.decomposition), ("sync_period.json", tables.sync_periods)),
@@ -97,7 +98,7 @@ def pages() -> dict[Path, str]:
         "docs/index.md": on_home(sections),
         "docs/results.md": f"{tally(sections)}\n\n{claims(sections)}",
         "docs/command_line.md": made.command_line(),
-        "docs/few_levels.md": (methods(sections), few_values(sections)),
+        "docs/few_levels.md": (few_values(sections), methods(sections)),
         "docs/training.md": defaults(sections),
         "docs/beyond.md": experiments(sections, BEYOND_EXPERIMENTS),
         **{page: measurements(of_page) for page, of_page in MEASURED.items()},
@@ -146,23 +147,38 @@ def _score(row: Row) -> str:
 
 
 def methods(sections: Sequence[Section]) -> str:
-    """The means of the picture of few values: a table for each network, of every method by the number of values."""
+    """The picture of few values as numbers: every method's scores on each network, and their differences."""
     of = {section.experiment.name: section.results for section in sections}
-    found = []
-    for experiment, network, title in pictures.PANELS:
-        rows, of_all = [], []
-        for style in (pictures.ADAM, *pictures.STYLES):
-            best = [pictures.best(of[experiment], network, style.where(n)) for n in (*pictures.VALUES, None)]
-            *cells, all_values = (
-                format_score(row.score, row.mean()) + few_seeds(len(row.runs)) if row else "" for row in best
-            )
-            if any(cells):
-                rows.append(f"| {style.name} | {' | '.join(cells)} |")
-            if all_values:
-                of_all.append(f"{style.name} {all_values}")
-        found.append(f"**{title}.** All values: {'; '.join(of_all)}.")
-        found.append(tables.markdown(["values", *map(str, pictures.VALUES)], rows))
-    return "\n\n".join(found)
+    return "\n\n".join(_methods(of[experiment], network, title) for experiment, network, title in pictures.PANELS)
+
+
+def _methods(results: Results, network: str, title: str) -> str:
+    """Scores by the number of values, then the differences of the first method from all others."""
+    unit, name = (points, "points") if results.score == "accuracy" else (nats, "nats (negative: ahead)")
+    ours, *others = ({n: pictures.best(results, network, s.where(n)) for n in COUNTS} for s in pictures.STYLES)
+    free = pictures.best(results, network, pictures.ADAM.where(None))
+    scores, gaps, of_all = [], [], [f"Adam {_mean(free)}"]
+    for style, rows in zip(pictures.STYLES, (ours, *others), strict=True):
+        if rows[None]:
+            of_all.append(f"{style.name} {_mean(rows[None])}")
+        if any(rows[n] for n in pictures.VALUES):
+            scores.append([style.name, *(_mean(rows[n]) for n in pictures.VALUES)])
+    against = {"Adam": dict.fromkeys(COUNTS, free), "LaPerm, all values": dict.fromkeys(COUNTS, others[-1][None])}
+    against |= {style.name: rows for style, rows in zip(pictures.STYLES[1:], others, strict=True)}
+    for label, rows in against.items():
+        pairs = [(ours[n], rows[n]) for n in pictures.VALUES]
+        cells = [unit(difference(a, b)).replace(f" {unit.__name__}", "") if a and b else "" for a, b in pairs]
+        if any(cells):
+            gaps.append([label, *cells])
+    table = lambda first, rows: tables.markdown(
+        [first, *map(str, pictures.VALUES)], (f"| {' | '.join(row)} |" for row in rows)
+    )
+    parts = f"**{title}.** All values: {'; '.join(of_all)}.", table("score", scores)
+    return "\n\n".join((*parts, table(f"error feedback less, {name}", gaps)))
+
+
+def _mean(row: Row | None) -> str:
+    return format_score(row.score, row.mean()) + few_seeds(len(row.runs)) if row else ""
 
 
 def few_values(sections: Sequence[Section]) -> str:
