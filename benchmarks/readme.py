@@ -187,7 +187,7 @@ def few_values(sections: Sequence[Section]) -> str:
     measured = json.loads((ROOT / "benchmarks" / "results" / "cpu-2-cores" / "packing.json").read_text())
     packed = {row["network"]: row for row in measured["rows"]}
     rows = []
-    for values in (2, 3, 4, 8, 16, None):
+    for values in COUNTS:
         init = {"init": f"levels:{values}", "error_feedback": True} if values else {"label": "all values, LaPerm"}
         row = packed["mlp 256-256" + (f", {values} values" if values else "")]
         bits_a_weight = 8 * row["entropy_bytes"] / row["reordered_weights"]

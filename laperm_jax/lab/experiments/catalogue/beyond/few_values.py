@@ -46,9 +46,9 @@ def _of(values: int | None, method: str) -> str:
 
 def _variants(config: TrainConfig) -> Iterator[Variant]:
     """Two to sixteen values by each method, and all values; of four and more fewer where a run takes minutes."""
-    fast, vision = (config.model.model == name for name in ("mlp", "vit"))
+    fast, convolution, vision = (config.model.model == name for name in ("mlp", "conv7", "vit"))
     rate = config.optimizer.learning_rate
-    higher = (2 * rate, 4 * rate) if config.model.model == "conv7" else (2 * rate,)
+    higher = (2 * rate, 4 * rate) if convolution else (2 * rate,)
     yield Variant("Adam", Method.INNER)
     others = {"vit": (rate / 4, rate / 2, 2 * rate), "conv7": higher}
     yield from at_rates(Method.INNER, others.get(config.model.model, ()))
@@ -70,11 +70,11 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
     rates = (rate, 2 * rate) if fast else (rate / 8, rate / 4, rate / 2, rate, *higher)
     for share in (0.5, 0.3) if fast else (0.3,):
         yield from _through(f"supermask:{share}", f"supermask of {share:.0%}", rates)
-    rates = higher[:1] if config.model.model == "conv7" else (rate, rate / 2)
+    rates = (2 * rate,) if convolution else (rate, rate / 2)
     for values in () if fast else (4, 8, 16):  # at the learning rates that were best with two and three values
-        yield from _by_feedback(config, values, higher[:1] if config.model.model == "conv7" else ())
+        yield from _by_feedback(config, values, rates if convolution else ())
         yield from _through(f"nearest:{values}", _of(values, "quantisation-aware Adam"), rates)
-        if config.model.model in ("conv7", "vit"):
+        if convolution or vision:
             yield from _rounded(f"Adam, {rates[-1]:g}", values)
     yield Variant(_of(None, "error feedback"), settings=_FEEDBACK)
 
