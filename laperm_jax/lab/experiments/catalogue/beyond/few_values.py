@@ -229,10 +229,11 @@ def _switches(config: TrainConfig) -> Iterator[Variant]:
     yield Variant("on, k = 1", settings=EVERY_STEP)
     yield Variant("Adam", Method.INNER)
     if config.model.model == "f2":
-        slow: dict[str, Any] = {"schedule": "cosine", "learning_rate": 5e-4}
-        yield Variant("off, cosine from 0.0005", settings=slow)
-        yield Variant("on, cosine from 0.0005", settings=slow | _FEEDBACK)
-        yield Variant("Adam, cosine from 0.0005", Method.INNER, slow)
+        for rate in (5e-4, 2e-3):
+            cosine: dict[str, Any] = {"schedule": "cosine", "learning_rate": rate}
+            yield Variant(f"off, cosine from {rate:g}", settings=cosine)
+            yield Variant(f"on, cosine from {rate:g}", settings=cosine | _FEEDBACK)
+            yield Variant(f"Adam, cosine from {rate:g}", Method.INNER, cosine)
     if config.model.model == "vit":
         rate = config.optimizer.learning_rate / 2
         yield Variant(f"on, {rate:g}", settings={"learning_rate": rate, **_FEEDBACK})

@@ -31,6 +31,7 @@ def _variants(config: TrainConfig) -> Iterator[Variant]:
         yield from at_rates(Method.INNER, (4e-3, 8e-3))
         faster: dict[str, Any] = {"learning_rate": 4e-3, "others_learning_rate": 3.2e-2}
         yield Variant("LaPerm, k = 20", settings=faster | {"sync_period": 20})
+        yield Variant("LaPerm, k = 50", settings=faster)
         feedback: dict[str, Any] = {"init": "normal:0.1", "sync_period": 5, "error_feedback": True}
         yield Variant("LaPerm, k = 5, normal:0.1, error feedback", settings=faster | feedback)
     else:

@@ -13,12 +13,20 @@ from laperm_jax.lab.experiments.statistics import at_least, estimate
 _VARIANTS = (Variant("LaPerm"), Variant("inner alone", Method.INNER))
 _MINUTES = {"mlp": MLP, "conv7, 1 epoch": CONV7, "conv2, 500 steps": CONV2}
 
+
+def _dense_variants(config: TrainConfig) -> Iterator[Variant]:
+    """Conv2 with the default period of `laperm train` too."""
+    yield from _VARIANTS
+    if config.model.model == "conv2":
+        yield Variant("LaPerm, k = 20", settings={"sync_period": 20})
+
+
 DENSE = Experiment(
     name="dense",
     title="Dense networks",
     question="Is reordering the initial weights as good as training them freely?",
     networks={"smoke": {"mlp": DIGITS}, "cpu": _MINUTES, "full": _MINUTES},
-    variants=_VARIANTS,
+    variants=lambda config: tuple(_dense_variants(config)),
     seeds={"smoke": 1, "cpu": 5, "full": 5},
     claims=(
         Claim(
