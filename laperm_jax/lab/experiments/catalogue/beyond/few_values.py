@@ -222,11 +222,13 @@ _SPARSE = {
 
 
 def _switches(config: TrainConfig) -> Iterator[Variant]:
-    """Error feedback off and on; for F2 and the vision transformer with another learning rate too."""
+    """Error feedback off and on; sparse mlps at another period, F2 and the vision transformer at other rates too."""
     yield Variant("off")
     yield Variant("on", settings=_FEEDBACK)
     yield Variant("on, noise", settings={**_FEEDBACK, "residual_noise": 0.1})
     yield Variant("on, k = 1", settings=EVERY_STEP)
+    if min(config.sparsity.keep) < 1 and config.model.model == "mlp":
+        yield Variant("on, k = 5", settings={**_FEEDBACK, "sync_period": 5})
     yield Variant("Adam", Method.INNER)
     if config.model.model == "f2":
         for rate in (5e-4, 2e-3):
