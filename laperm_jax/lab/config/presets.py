@@ -52,6 +52,8 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
         feedback = True
     elif model.startswith("conv") or model == "resnet50":
         defaults = with_settings(defaults, learning_rate=1e-3, sync_period=20)
+    if keep < 1 and model == "mlp":
+        defaults = with_settings(defaults, sync_period=5)
     if shared:
         defaults = with_settings(defaults, sync_period=250)
     feedback = feedback and config.sync.sync_period is not None

@@ -20,6 +20,7 @@ from laperm_jax.lab.data import datasets
 
 VIT = {"learning_rate": 1e-3}
 _EVERY_STEP = {"error_feedback": True, "sync_period": 1}
+_SPARSE = {"error_feedback": True, "keep_rescale": True}
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
 
@@ -48,8 +49,9 @@ def test_options():
     ("line", "expected"),
     [
         ("--init levels:2", {"error_feedback": True}),
-        ("--keep 0.3", {"error_feedback": True, "keep_rescale": True}),
-        ("--keep 0.3 --no-error-feedback --no-keep-rescale", {}),
+        ("--keep 0.3", _SPARSE | {"sync_period": 5}),
+        ("--keep 0.3 --model conv7", _SPARSE | {"sync_period": 20, "learning_rate": 1e-3}),
+        ("--keep 0.3 --no-error-feedback --no-keep-rescale", {"sync_period": 5}),
         ("--init levels:2 --sync-period None", {"sync_period": None}),
         ("--model vit", VIT | _EVERY_STEP),
         ("--model vit --init levels:3:0.05", VIT | _EVERY_STEP | {"residual_noise": 1.0}),
