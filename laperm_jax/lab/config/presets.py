@@ -45,21 +45,23 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     defaults = DEFAULTS[config.task]
     model = config.model.model if config.model.model in MODELS[config.task] else defaults.model.model
     (word, *numbers), keep = config.model.init.split(":"), min(config.sparsity.keep)
-    shared = word == "shared"
-    feedback = shared or word == "levels" or keep < 1
+    shared, few = word == "shared", word == "levels"
+    feedback = shared or few or keep < 1
     if model == "vit":
         defaults = with_settings(defaults, init="normal:0.05", learning_rate=1e-3, sync_period=1)
         feedback = True
     elif model.startswith("conv") or model == "resnet50":
-        defaults = with_settings(defaults, learning_rate=1e-3, sync_period=20)
-    if keep < 1 and model == "mlp":
+        period, rate = (1, 2e-3) if few else (20, 1e-3)
+        defaults = with_settings(defaults, learning_rate=rate, sync_period=period)
+    elif keep < 1 and model == "mlp":
         defaults = with_settings(defaults, sync_period=5)
     if shared:
         defaults = with_settings(defaults, sync_period=250)
     feedback = feedback and config.sync.sync_period is not None
-    if feedback and model in ("vit", "transformer") and word == "levels" and _are_two_or_three(numbers):
+    if feedback and few and model in ("vit", "transformer"):
         # Noise of the size of the weights would blur an order that was taken from another run.
-        defaults = with_settings(defaults, sync_period=1, residual_noise=0.0 if config.model.start else 1.0)
+        noise = 1.0 if _are_two_or_three(numbers) and not config.model.start else 0.0
+        defaults = with_settings(defaults, sync_period=1, residual_noise=noise)
     return with_settings(defaults, error_feedback=feedback, keep_rescale=keep < 1 and not shared)
 
 

@@ -57,6 +57,7 @@ def test_options():
         ("--model vit --init levels:3:0.05", VIT | _EVERY_STEP | {"residual_noise": 1.0}),
         ("--model vit --init levels:2.0 --start runs/a", VIT | _EVERY_STEP | {"start": Path("runs/a")}),
         ("--init levels", {"error_feedback": True}),  # refused later
+        ("--model conv7 --init levels:4", _EVERY_STEP | {"learning_rate": 2e-3}),
         ("--model vit --init levels:2 --no-error-feedback", VIT | {"sync_period": 1}),
         ("--model vit --init levels:2 --sync-period None", VIT | {"sync_period": None}),
         ("--model vit --init levels:20", VIT | _EVERY_STEP),
