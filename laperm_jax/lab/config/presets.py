@@ -60,15 +60,15 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     feedback = feedback and config.sync.sync_period is not None
     if feedback and few and model in ("vit", "transformer"):
         # Noise of the size of the weights would blur an order that was taken from another run.
-        noise = 1.0 if _are_two_or_three(numbers) and not config.model.start else 0.0
+        noise = 1.0 if _below_sixteen(numbers) and not config.model.start else 0.0
         defaults = with_settings(defaults, sync_period=1, residual_noise=noise)
     return with_settings(defaults, error_feedback=feedback, keep_rescale=keep < 1 and not shared)
 
 
-def _are_two_or_three(numbers: Sequence[str]) -> bool:
-    """Whether ``levels:NUMBER`` means two or three; a wrong number is reported where the initial values are drawn."""
+def _below_sixteen(numbers: Sequence[str]) -> bool:
+    """Whether ``levels:NUMBER`` means so few; a wrong number is reported where the initial values are drawn."""
     with contextlib.suppress(IndexError, ValueError):
-        return float(numbers[0]) in (2, 3)
+        return float(numbers[0]) < 16
     return False
 
 
