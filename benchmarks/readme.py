@@ -20,6 +20,7 @@ from laperm_jax.lab.config import defaults_for, from_settings, settings
 from laperm_jax.lab.config.scores import format_score
 from laperm_jax.lab.experiments import report
 from laperm_jax.lab.experiments.catalogue import BEYOND_EXPERIMENTS
+from laperm_jax.lab.experiments.catalogue.settings import WITHOUT_FEEDBACK
 from laperm_jax.lab.experiments.core import Experiment, Method, MissingRunsError, Verdict
 from laperm_jax.lab.experiments.judges import few_seeds, nats, points
 from laperm_jax.lab.experiments.report import Section
@@ -67,7 +68,7 @@ HEADLINES = (
         "CIFAR-10, vision transformer, 700 steps",
         "vision-transformer",
         "CIFAR-10, 700 steps",
-        {"method": Method.LAPERM, "error_feedback": False},
+        WITHOUT_FEEDBACK,
     ),
     Headline(
         "the same, error feedback, the better of k = 1 and 20", "feedback", "vit, CIFAR-10", {"error_feedback": True}

@@ -31,6 +31,7 @@ LARGE_TRANSFORMER = with_settings(
 )
 
 EVERY_STEP: dict[str, Any] = {"error_feedback": True, "sync_period": 1}
+WITHOUT_FEEDBACK: dict[str, Any] = {"method": Method.LAPERM, "error_feedback": False}  # what Results.select takes
 
 LABELS = {Method.LAPERM: "LaPerm", Method.INNER: "Adam", Method.FROZEN: "kernels frozen"}  # where the inner is Adam
 

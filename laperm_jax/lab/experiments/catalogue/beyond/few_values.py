@@ -13,6 +13,7 @@ from laperm_jax.lab.experiments.catalogue.settings import (
     MLP,
     SMALL_TRANSFORMER,
     TINY_TRANSFORMER,
+    WITHOUT_FEEDBACK,
     at_rates,
 )
 from laperm_jax.lab.experiments.core import Claim, Experiment, Method, Variant
@@ -157,7 +158,7 @@ BITS = Experiment(
             "with error feedback at most 0.5 points below LaPerm with all values, each at its best on validation "
             "images",
             {"init": "levels:3", **_FEEDBACK},
-            {"init": "he_uniform", "method": Method.LAPERM, "error_feedback": False},
+            {"init": "he_uniform", **WITHOUT_FEEDBACK},
             at_least(-0.005),
             amended=(_DIVIDED, _DIVIDED + _FASTER),
         ),
@@ -184,7 +185,7 @@ BITS = Experiment(
     seeds={"smoke": 1, "cpu": 3, "full": 3},
 )
 
-_ALL_OF_TEXT: dict[str, Any] = {"init": "normal:0.05", "method": Method.LAPERM, "error_feedback": False}
+_ALL_OF_TEXT: dict[str, Any] = {"init": "normal:0.05", **WITHOUT_FEEDBACK}
 
 BITS_LANGUAGE = Experiment(
     name="bits-language",
@@ -272,16 +273,12 @@ FEEDBACK = Experiment(
         Claim(
             "Very sparse networks gain by error feedback",
             "keep 1 %: more accurate with it than without, each at its best period on validation images",
-            judge_gap(
-                _FEEDBACK, {"method": Method.LAPERM, "error_feedback": False}, above(0), networks=["mlp, keep 1 %"]
-            ),
+            judge_gap(_FEEDBACK, WITHOUT_FEEDBACK, above(0), networks=["mlp, keep 1 %"]),
         ),
         Claim(
             "F2, whose weights share one value, gains by error feedback",
             "more accurate with it than without, each at the best settings tried on validation images",
-            judge_gap(
-                _FEEDBACK, {"method": Method.LAPERM, "error_feedback": False}, above(0), networks=["f2, shared value"]
-            ),
+            judge_gap(_FEEDBACK, WITHOUT_FEEDBACK, above(0), networks=["f2, shared value"]),
             amended="five seeds more were run after five could not tell",
         ),
         Claim(

@@ -1,7 +1,7 @@
 """Vision transformers."""
 
 from laperm_jax.lab.config import make_config, with_settings
-from laperm_jax.lab.experiments.catalogue.settings import EVERY_STEP, at_rates
+from laperm_jax.lab.experiments.catalogue.settings import EVERY_STEP, WITHOUT_FEEDBACK, at_rates
 from laperm_jax.lab.experiments.core import Claim, Experiment, Method, Variant
 from laperm_jax.lab.experiments.judges import judge_gap
 from laperm_jax.lab.experiments.statistics import at_least
@@ -35,7 +35,7 @@ VISION = Experiment(
             "A vision transformer whose kernels are only reordered is as accurate as one that Adam trains",
             "at most 0.5 points below Adam on every dataset, without error feedback, each at its best learning rate on "
             "validation images",
-            judge_gap({"method": Method.LAPERM, "error_feedback": False}, {"method": Method.INNER}, at_least(-0.005)),
+            judge_gap(WITHOUT_FEEDBACK, {"method": Method.INNER}, at_least(-0.005)),
             amended="at first with one learning rate for both; without error feedback, which was added later",
         ),
     ),
