@@ -89,6 +89,8 @@ class LaPerm(optax.GradientTransformationExtraArgs):
     def reconnected_params(self, opt_state: PyTree, params: Params) -> Params:
         """Returns the exact permutation: bit for bit the initial values, placed by the ranks of ``params``.
 
+        With error feedback they are placed by the ranks of ``params`` plus the residual.
+
         These are the parameters to evaluate, save and report, at any moment, also between two syncs.
 
         Args:
