@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from laperm_jax._redraw import RedrawFn, draw_functions
 from laperm_jax._state import Kept
 from laperm_jax.sync._keys import where
-from laperm_jax.sync._reconnect import reconnect, sort_vectors
+from laperm_jax.sync._reconnect import reconnect, reconnect_with_residual, sort_vectors
 from laperm_jax.sync._sequence import first_token, in_turn
 from laperm_jax.sync._vectors import Axes
 
@@ -32,7 +32,7 @@ def sync_targets(
 
     .. math:: u = w + e, \quad w' = \mathrm{place}(u), \quad e' = u - w'
 
-    A vector that holds NaN or inf keeps its weights and its residual.
+    A vector of weights that holds NaN or inf keeps its weights and its residual.
 
     Args:
       weights: the parameters, by path; only their shapes and whether they are traced matter.
@@ -57,10 +57,7 @@ def sync_targets(
         if residual is None:
             return reconnect(weights, values, axes[path]), None
         weights = jnp.asarray(weights, residual.dtype)  # a Python number, it may be
-        total = weights + residual
-        placed = reconnect(total, values, axes[path])
-        finite = jnp.isfinite(total).all(axes[path], keepdims=True)
-        return where(finite, placed, weights), where(finite, total - placed, residual)
+        return reconnect_with_residual(weights, residual, values, axes[path])
 
     return target
 

@@ -154,7 +154,7 @@ def laperm(
       error_feedback: whether what a sync rounds off the weights is kept in the state, as a residual e, and added at the
         next one: ``u = w + e``, ``w[i] = s[rank(u[i])]``, ``e = u - w``. With ``sync_period=1`` this is the
         straight-through estimator. Few or many equal values need it to learn. Parameters should be float32: a residual
-        has their dtype, and in 16 bits loses small steps.
+        has their dtype, and in 16 bits loses small steps. Sums beyond the range of the dtype become its largest number.
 
     Returns:
       A :class:`LaPerm`, an ``optax.GradientTransformationExtraArgs``; extra arguments of ``update`` go to ``inner``.

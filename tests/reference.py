@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 Axes = tuple[int, ...]
@@ -70,14 +71,20 @@ def train(
 def sync(weights: np.ndarray, residual: np.ndarray, initial: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
     """Places each vector by the ranks of weights plus residual, and keeps what that rounds off as the new residual.
 
-    A vector that is not finite keeps its weights and its residual.
+    Sums beyond the range of the dtype become its largest number. A vector that is not finite keeps its weights and its
+    residual; a residual that is not finite stays, and is not added.
     """
     weights, residual = np.array(weights), np.array(residual)
-    placed = reconnect(weights + residual, initial, axes)
-    for index, total in vectors(weights + residual, axes):
-        if np.isfinite(total).all():
-            weights[index] = placed[index]
-            residual[index] = total.reshape(placed[index].shape) - placed[index]
+    largest = ml_dtypes.finfo(weights.dtype).max
+    for index, vector in vectors(weights, axes):
+        left = residual[index].ravel()
+        if not np.isfinite(vector).all():
+            continue
+        total = np.clip(vector + left, -largest, largest) if np.isfinite(left).all() else vector
+        placed = in_order_of_rank(initial[index].ravel())[ranks(total)]
+        weights[index] = placed.reshape(weights[index].shape)
+        if np.isfinite(left).all():
+            residual[index] = np.clip(total - placed, -largest, largest).reshape(weights[index].shape)
     return weights, residual
 
 

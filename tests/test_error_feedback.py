@@ -3,6 +3,7 @@
 import functools
 
 import chex
+import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,36 @@ def test_apply_gradients_writes_the_permutation_and_keeps_the_rest(data):
     weights, left = reference.sync(np.asarray(jnp.asarray(old) + jnp.asarray(proposed)), residual, initial, axes)
     np.testing.assert_array_equal(reference.bits(params["w"]), reference.bits(weights))
     np.testing.assert_array_equal(opt_state.residual["w"], left)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])
+@given(st.data())
+def test_every_finite_vector_is_a_permutation_whatever_overflows(dtype, data):
+    """Sums and residuals saturate; a residual that is NaN or inf stays so and counts for nothing."""
+    shape, axes = (5, 3), (0,)
+    near_the_largest = st.floats(-1, 1, width=16).map(lambda share: share * float(jnp.finfo(dtype).max))
+    arrays = hnp.arrays(np.float64, shape, elements=near_the_largest).map(lambda array: array.astype(dtype))
+    initial, weights = data.draw(arrays), data.draw(with_non_finite(arrays))
+    residual = data.draw(with_non_finite(arrays))
+    tx = laperm(PROPOSED, 1, fan_in_axes={"w": axes}, error_feedback=True)
+    opt_state = tx.init({"w": jnp.asarray(initial)})._replace(residual={"w": jnp.asarray(residual)})
+    exact = tx.reconnected_params(opt_state, {"w": jnp.asarray(weights)})["w"]
+    params, opt_state = tx.apply_gradients({"w": jnp.zeros(shape, dtype)}, opt_state, {"w": jnp.asarray(weights)})
+    with np.errstate(over="ignore"):
+        expected, left = reference.sync(weights, residual, initial, axes)
+    for ours in (exact, params["w"]):
+        np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(opt_state.residual["w"], left)
+    finite = np.isfinite(weights).all(axis=0)
+    assert reference.is_permutation(np.asarray(exact)[:, finite], initial[:, finite], axes)
+
+
+def test_subnormal_weights_keep_their_order():
+    """A residual of zero changes no bit of them, also where sums flush them to zero."""
+    tiny = jnp.asarray([[3e-45], [-1e-40], [2e-40], [1e-45]])
+    tx = laperm(PROPOSED, 1, error_feedback=True)
+    exact = jax.jit(tx.reconnected_params)(tx.init({"kernel": tiny}), {"kernel": tiny})
+    np.testing.assert_array_equal(reference.bits(exact["kernel"]), reference.bits(tiny))
 
 
 def test_a_sync_at_every_update_is_the_straight_through_estimator():

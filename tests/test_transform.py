@@ -57,6 +57,18 @@ def test_exact_through_reconnected_params_and_bounded_through_apply_updates(data
     assert reference.is_permutation(np.asarray(tx.reconnected_params(opt_state, params)["w"]), initial, axes)
 
 
+def test_a_change_beyond_the_range_of_the_dtype_leaves_the_weights_finite():
+    """The update saturates; the order is that of the permutation, and reconnected_params gives its values."""
+    initial = {"kernel": jnp.asarray([[4e4], [-4e4], [0.0]], jnp.float16)}
+    swapped = {"kernel": jnp.asarray([[-6e4], [6e4], [0.0]], jnp.float16)}
+    tx = laperm(PROPOSED, 1)
+    updates, opt_state = tx.update(swapped, tx.init(initial), initial)
+    params = optax.apply_updates(initial, updates)
+    assert np.isfinite(params["kernel"]).all()
+    exact = tx.reconnected_params(opt_state, params)
+    np.testing.assert_array_equal(exact["kernel"], np.float16([[-4e4], [4e4], [0.0]]))
+
+
 def test_rounding_does_happen_and_is_why_reconnected_params_exists():
     initial, old, proposed = np.random.default_rng(0).normal(size=(3, 10_000, 1)).astype(np.float32)
     tx = laperm(PROPOSED, 1)

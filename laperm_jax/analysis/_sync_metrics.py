@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from laperm_jax.sync._reconnect import reconnect
+from laperm_jax.sync._reconnect import add_residual, reconnect
 from laperm_jax.sync._vectors import Axes, as_columns, canonical_axes
 
 
@@ -71,7 +71,7 @@ def sync_metrics(
       0.0
     """
     current = jnp.asarray(current)
-    ranked = current if residual is None else _with_residual(current, jnp.asarray(residual))
+    ranked = current if residual is None else _with_residual(current, jnp.asarray(residual), axes)
     placed = reconnect(ranked, sorted_init, axes)
     if jnp.shape(previous) != placed.shape:
         raise ValueError(f"previous {jnp.shape(previous)} and current {placed.shape} must have the same shape")
@@ -93,12 +93,12 @@ def sync_metrics(
     )
 
 
-def _with_residual(weights: jax.Array, residual: jax.Array) -> jax.Array:
+def _with_residual(weights: jax.Array, residual: jax.Array, axes: Axes) -> jax.Array:
     if weights.shape != residual.shape:
         raise ValueError(f"current {weights.shape} and residual {residual.shape} must have the same shape")
     if weights.dtype != residual.dtype:
         raise TypeError(f"current ({weights.dtype}) and residual ({residual.dtype}) must have the same dtype")
-    return weights + residual
+    return add_residual(weights, residual, canonical_axes(axes, weights.ndim))
 
 
 def _gaps(values: jax.Array, weights: jax.Array, rank: jax.Array) -> jax.Array:

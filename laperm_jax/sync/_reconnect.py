@@ -1,9 +1,12 @@
 """The public functions of one sync (Algorithm 1): sort the initial weights, reconnect the current ones."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from laperm_jax.sync._dispatch import place, sort
+from laperm_jax.sync._keys import where
 from laperm_jax.sync._vectors import Axes, canonical_axes
 
 
@@ -65,6 +68,43 @@ def reconnect(weights: jax.typing.ArrayLike, sorted_init: jax.typing.ArrayLike, 
     if weights.dtype != sorted_init.dtype:
         raise TypeError(f"weights ({weights.dtype}) and sorted_init ({sorted_init.dtype}) must have the same dtype")
     return _place(weights, sorted_init, axes=canonical_axes(axes, weights.ndim))
+
+
+@functools.partial(jax.jit, static_argnames="axes", inline=True)
+def add_residual(weights: jax.Array, residual: jax.Array, axes: Axes) -> jax.Array:
+    """What a sync with error feedback ranks, u = w + e, finite wherever w is.
+
+    A sum beyond the range of the dtype is its largest number. Where e is zero, u is w itself: backends that flush
+    subnormal numbers do so in a sum. A vector whose residual holds NaN or inf is ranked without it.
+
+    Args:
+      weights: current weights w, floating-point, of any shape.
+      residual: residual e, of the same shape and dtype.
+      axes: axes that make up one vector.
+    """
+    counts = (residual != 0) & jnp.isfinite(residual).all(axes, keepdims=True) & jnp.isfinite(weights)
+    return where(counts, saturated(weights + residual), weights)
+
+
+def reconnect_with_residual(
+    weights: jax.Array, residual: jax.Array, sorted_init: jax.Array, axes: Axes
+) -> tuple[jax.Array, jax.Array]:
+    """Places the initial values by the ranks of u = w + e; returns them and the next residual, u minus them.
+
+    A vector of weights that holds NaN or inf keeps its weights and its residual, and a residual that does so stays.
+    """
+    total = add_residual(weights, residual, axes)
+    placed = reconnect(total, sorted_init, axes)
+    is_finite = lambda array: jnp.isfinite(array).all(axes, keepdims=True)
+    left = where(is_finite(weights) & is_finite(residual), saturated(total - placed), residual)
+    return where(is_finite(weights), placed, weights), left
+
+
+@functools.partial(jax.jit, inline=True)
+def saturated(array: jax.Array) -> jax.Array:
+    """Puts the largest number of the dtype in place of infinity, with its sign."""
+    limits = jnp.finfo(array.dtype)
+    return jnp.clip(array, limits.min, limits.max)
 
 
 _place = jax.jit(place, static_argnames="axes")
