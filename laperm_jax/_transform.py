@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
+import numpy as np
 import optax
 
 from laperm_jax import _update
@@ -163,7 +164,7 @@ def laperm(
       ValueError: here, for an int ``sync_period`` below 1; by ``init``, for initial vectors that hold NaN or inf (where
         values are concrete), axes that do not fit their leaf, unknown paths and a ``redraw`` that returns other values
         than ``params``; by ``update``, without ``params``.
-      TypeError: here, for an ``inner`` or a ``sync_period`` of another type; by ``init``, for complex leaves that the
+      TypeError: here, for an argument of another type; by ``init``, for complex leaves that the
         rule treats; by ``update``, for a schedule that returns anything but a bool.
 
     Example:
@@ -200,6 +201,8 @@ def laperm(
       ``"reset_values"``, ``"redraw"`` and a schedule given as ``"sync_period"`` in its ``static_args``.
     """
     check_inner(inner)
+    if not isinstance(error_feedback, bool | np.bool_):
+        raise TypeError(f"error_feedback must be True or False, not {error_feedback!r}")
     options = _update.Options(
         inner=optax.with_extra_args_support(inner),
         should_sync=sync_period if callable(sync_period) else every(sync_period),
@@ -207,7 +210,7 @@ def laperm(
         reset_values=reset_values,
         # Compiled also where the caller is not, so that the bits are those of a sync.
         redraw=None if redraw is None else jax.jit(redraw),
-        error_feedback=error_feedback,
+        error_feedback=bool(error_feedback),
     )
 
     def init(params: PyTree) -> LaPermState:

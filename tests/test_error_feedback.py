@@ -150,6 +150,12 @@ def test_residual_is_like_the_parameters():
     assert not any(leaf.any() for leaf in jax.tree.leaves(state.residual))
 
 
+@pytest.mark.parametrize("value", ["no", 1, None, jnp.bool_(True)])
+def test_anything_but_a_bool_is_refused(value):
+    with pytest.raises(TypeError, match="error_feedback must be True or False, not"):
+        laperm(PROPOSED, 1, error_feedback=value)
+
+
 def test_residual_may_start_at_values_of_ones_own():
     tx = laperm(PROPOSED, 2, error_feedback=True)
     state = tx.init(PARAMS)

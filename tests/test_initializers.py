@@ -120,6 +120,12 @@ def test_levels_are_evenly_spaced_and_balanced_in_each_vector(number):
     np.testing.assert_array_equal(np.sort(kernel, axis=0), np.sort(kernel[:, :1], axis=0).repeat(20, axis=1))
 
 
+@pytest.mark.parametrize("number", [3, 49, 99, 187, 999])
+def test_levels_are_symmetric_bit_for_bit(number):
+    values = np.unique(np.asarray(levels(number)(KEY, (number, 1))))
+    np.testing.assert_array_equal(values, -values[::-1])
+
+
 @pytest.mark.parametrize("number", [2, 3, 16])
 @pytest.mark.parametrize("fan_in", [1, 7, 50])
 def test_levels_of_any_fan_in(number, fan_in):
@@ -171,7 +177,7 @@ def test_levels_in_attention():
     [
         *((lambda n=n: levels(n), ValueError, "must be a whole number from 2 to 65,536, not") for n in (1, 0, -3, 2.5)),
         *((lambda n=n: levels(n), ValueError, "must be a whole number from 2 to 65,536, not") for n in (65_537, 1e300)),
-        *((lambda n=n: levels(n), ValueError, "the number of levels must be finite") for n in (np.inf, np.nan)),
+        *((lambda n=n: levels(n), ValueError, f"from 2 to 65,536, not {n}") for n in (np.inf, np.nan, -np.inf)),
         *((lambda x=x: levels(2, x), ValueError, "std must be greater than 0") for x in (0, -0.1)),
         *((lambda x=x: levels(2, x), ValueError, "std must be finite, not") for x in (np.inf, np.nan)),
         *((lambda x=x: equidistant(x), ValueError, "limit must be greater than 0, not") for x in (0, -1)),
@@ -181,7 +187,11 @@ def test_levels_in_attention():
         (lambda: shared_value(np.inf), ValueError, "value must be finite, not inf"),
         *((lambda f=f: f(1j), TypeError, "must be a real number, not 1j") for f in (levels, equidistant, shared_value)),
         (lambda: levels(2, 1j), TypeError, "std must be a real number, not 1j"),
-        (lambda: levels("a few"), TypeError, "must be a real number, not 'a few'"),
+        *((lambda n=n: levels(n), TypeError, f"must be a real number, not '{n}'") for n in ("a few", "2")),
+        *(
+            (lambda x=x: sparse(zeros, 0.5, x), TypeError, "rescale must be True or False, not")
+            for x in ("no", 1, None)
+        ),
         (lambda: levels(10**400), TypeError, "must be a real number, not 1000"),
     ],
 )
@@ -199,9 +209,12 @@ def test_numbers_out_of_range_are_refused(make, error, message):
         (shared_value(1e39), jnp.float32, ValueError, "value 1e.39 is infinite in float32"),
         (levels(2), jnp.int32, TypeError, "must be floating-point, not int32"),
         (equidistant(1.0), jnp.complex64, TypeError, "must be floating-point, not complex64"),
+        (sparse(levels(2, 1e4), 0.01, True), jnp.float16, ValueError, "a weight times keep .* is infinite in float16"),
+        (levels(2, axes=0), jnp.float32, TypeError, r"axes must be a tuple of ints such as \(0,\), not 0"),
+        (equidistant(1.0, axes=(0.0,)), jnp.float32, TypeError, r"axes must be a tuple of ints .*, not \(0.0,\)"),
     ],
 )
-def test_dtypes_that_do_not_hold_the_values_are_refused(initializer, dtype, error, message):
+def test_dtypes_and_axes_that_do_not_fit_are_refused(initializer, dtype, error, message):
     with pytest.raises(error, match=message):
         initializer(KEY, (4, 4), dtype)
 

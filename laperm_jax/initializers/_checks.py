@@ -6,18 +6,20 @@ from typing import Any
 import jax.numpy as jnp
 
 
-def real(name: str, value: Any) -> float:
-    """Returns a finite number as a float.
+def real(name: str, value: Any, finite: bool = True) -> float:
+    """Returns a number as a float.
 
     Raises:
       TypeError: if the value is not a real number.
-      ValueError: if it is NaN or infinite.
+      ValueError: if it is NaN or infinite, and must be ``finite``.
     """
     try:
+        if isinstance(value, str | bytes):  # which float() would read
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name} must be a real number, not {value!r}") from error
-    if not math.isfinite(number):
+    if finite and not math.isfinite(number):
         raise ValueError(f"{name} must be finite, not {value}")
     return number
 

@@ -64,6 +64,7 @@ class Recipe(NamedTuple):
           A function of ``(key, shape, dtype)``.
 
         Raises:
+          TypeError: if ``rescale`` is not a bool.
           ValueError: if the name is unknown, or the initializer does not take the arguments.
         """
         if not isinstance(self.initializer, str) or self.initializer not in INITIALIZERS:

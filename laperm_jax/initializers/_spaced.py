@@ -81,15 +81,15 @@ def levels(number: float, std: float | None = None, axes: Axes | None = None) ->
       >>> jax.numpy.sort(query, axis=0)[:, 1, 2].tolist()
       [-0.25, -0.25, 0.25, 0.25]
     """
-    count = real("the number of levels", number)
-    if count != int(count) or not 2 <= count <= MAX_LEVELS:
-        raise ValueError(f"the number of levels must be a whole number from 2 to {MAX_LEVELS:,}, not {number:g}")
+    count = real("the number of levels", number, finite=False)
+    if not (2 <= count <= MAX_LEVELS and count == int(count)):
+        raise ValueError(f"the number of levels must be a whole number from 2 to {MAX_LEVELS:,}, not {count:g}")
     if std is not None:
         std = positive("std", std)
 
     def columns(key: jax.Array, fan_in: int, vectors: int, dtype: Any) -> jax.Array:
         chosen = _balanced(int(count), fan_in, vectors)
-        values = np.linspace(-1, 1, int(count))
+        values = (2 * np.arange(int(count)) - (count - 1)) / (count - 1)  # symmetric bit for bit, unlike linspace
         # He's variance is that of each vector, where it has all levels; a standard deviation is that of the levels.
         unit = values[chosen].std() if std is None and fan_in >= count else values.std()
         values = values / unit * ((2 / max(fan_in, 1)) ** 0.5 if std is None else std)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn.initializers import Initializer, constant
 
 from laperm_jax.initializers._checks import check_in_range, real
@@ -25,7 +26,9 @@ def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Init
       An initializer.
 
     Raises:
-      ValueError: if ``keep`` is not in (0, 1].
+      TypeError: if ``rescale`` is not a bool.
+      ValueError: if ``keep`` is not in (0, 1]; by the initializer, outside ``jit``, if a rescaled weight is infinite in
+        its dtype.
 
     Example:
       >>> import jax
@@ -38,6 +41,8 @@ def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Init
       1.0
     """
     _check_keep(keep)
+    if not isinstance(rescale, bool | np.bool_):
+        raise TypeError(f"rescale must be True or False, not {rescale!r}")
 
     def init(key: jax.Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> jax.Array:
         value_key, mask_key = jax.random.split(key)
@@ -45,7 +50,9 @@ def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Init
         sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
         values = initializer(value_key, shape, dtype, **sharding)
         if rescale:
-            values = values * float(keep) ** -0.5  # a NumPy scalar would change the dtype
+            drawn, values = values, values * float(keep) ** -0.5  # a NumPy scalar would change the dtype
+            if not isinstance(values, jax.core.Tracer) and (jnp.isfinite(drawn) & ~jnp.isfinite(values)).any():
+                raise ValueError(f"a weight times keep ** -0.5 is infinite in {values.dtype}")
         kept = jax.random.bernoulli(mask_key, keep, shape, **sharding)
         return jnp.where(kept, values, jnp.zeros_like(values))
 

@@ -4,6 +4,7 @@ The functions that return views take JAX and NumPy arrays alike.
 """
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,13 +20,18 @@ def canonical_axes(axes: Axes, ndim: int) -> Axes:
     """Sorts ``axes`` and makes them non-negative.
 
     Raises:
+      TypeError: if they are not a tuple of ints.
       ValueError: if they are out of range or repeated.
     """
+    try:
+        axes = tuple(map(operator.index, axes))
+    except TypeError:
+        raise TypeError(f"axes must be a tuple of ints such as (0,), not {axes!r}") from None
     if any(not -ndim <= axis < ndim for axis in axes):
-        raise ValueError(f"axes {tuple(axes)} are out of range for an array of rank {ndim}")
+        raise ValueError(f"axes {axes} are out of range for an array of rank {ndim}")
     canonical = tuple(sorted(axis % ndim for axis in axes))
     if len(set(canonical)) < len(canonical):
-        raise ValueError(f"axes {tuple(axes)} name an axis of an array of rank {ndim} twice")
+        raise ValueError(f"axes {axes} name an axis of an array of rank {ndim} twice")
     return canonical
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from laperm_jax.lab.config.names import DatasetName, InnerName, ModelName, ScheduleName, SyncScheduleName, TaskName
-from laperm_jax.lab.config.ranges import Count, CountOrZero, Counts, NotNegative, Positive, Seed, Shares, Steps
+from laperm_jax.lab.config.ranges import Count, CountOrZero, Counts, Noise, NotNegative, Positive, Seed, Shares, Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class SyncConfig:
     """Sync period at the end of the run, for --sync-schedule geometric."""
     error_feedback: bool = False
     """Keep what a sync rounds off the weights, and add it before the next sync; few values need it to learn."""
-    residual_noise: NotNegative = 0.0
+    residual_noise: Noise = 0.0
     """For --error-feedback, standard deviation of the noise that the residual begins with, relative to the kernel's."""
     free: tuple[str, ...] = ()
     """Kernels left to the inner optimiser: regular expressions searched for in their paths, such as query or output."""

@@ -44,7 +44,7 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     """
     defaults = DEFAULTS[config.task]
     model = config.model.model if config.model.model in MODELS[config.task] else defaults.model.model
-    (word, *numbers), keep = config.model.init.split(":"), min(config.sparsity.keep)
+    (word, *numbers), keep = config.model.init.split(":"), min(config.sparsity.keep, default=1.0)
     shared, few = word == "shared", word == "levels"
     feedback = shared or few or keep < 1
     if model == "vit":

@@ -12,8 +12,9 @@ Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 Steps = Annotated[int, Interval(ge=1, le=2**31 - 1)]  # int32 on the device
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
-Positive = Annotated[float, Interval(gt=0, lt=math.inf)]
-NotNegative = Annotated[float, Interval(ge=0, lt=math.inf)]
+Positive = Annotated[float, Interval(gt=0, le=1e30)]  # finite in float32, like what is multiplied by it
+NotNegative = Annotated[float, Interval(ge=0, le=1e30)]
+Noise = Annotated[float, Interval(ge=0, le=1000)]  # far beyond what leaves anything of an order
 Share = Annotated[float, Interval(gt=0, le=1)]
 Shares = Annotated[tuple[Share, ...], MinLen(1)]
 Counts = Annotated[tuple[Count, ...], MinLen(1)]

@@ -12,14 +12,22 @@ from laperm_jax.initializers import FAN_IN_SCALED, Recipe
 from laperm_jax.lab.config import ConfigError
 
 _FIRST_LAYER_KEEP = 0.8
-_SMALLEST, _LARGEST = 1e-30, 1e30  # float32 draws stay finite and different from zero
+_SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 class Number(NamedTuple):
-    """A number after the word of ``--init``: what it is, and whether it may be negative."""
+    """A number after the word of ``--init``.
+
+    Attributes:
+      meaning: what it is.
+      signed: whether it may be negative.
+      is_size: whether it is one of weights, whose draws have to be finite and different from zero in float32; the
+        initializer says what other numbers may be.
+    """
 
     meaning: str
     signed: bool = False
+    is_size: bool = True
 
 
 class Word(NamedTuple):
@@ -43,7 +51,7 @@ WORDS = {name: Word(name) for name in FAN_IN_SCALED} | {
     "truncated_normal": Word("truncated_normal", (_STD,)),  # before truncation at two of them
     "uniform": Word("symmetric_uniform", (_MAGNITUDE,)),
     "equidistant": Word("equidistant", (_MAGNITUDE,)),
-    "levels": Word("levels", (Number("number of levels"),), (_STD,)),
+    "levels": Word("levels", (Number("number of levels", is_size=False),), (_STD,)),
     "shared": Word("shared_value", (Number("magnitude of the shared value", signed=True),)),
 }
 
@@ -70,7 +78,7 @@ def parse(text: str) -> Recipe:
     except ValueError:
         raise ConfigError(f"--init is {text}; there are {_usage()}") from None
     for number, value in zip(numbers, args, strict=False):
-        if not _SMALLEST <= (abs(value) if number.signed else value) <= _LARGEST:
+        if number.is_size and not _SMALLEST <= (abs(value) if number.signed else value) <= _LARGEST:
             raise ConfigError(f"--init is {text}; the {number.meaning} must be from {_SMALLEST:g} to {_LARGEST:g}")
     recipe = Recipe(word.initializer, args)
     try:

@@ -43,7 +43,7 @@ def initial_gain(params: Tree, axes: Mapping[str, Axes]) -> float:
     if norm_reset(params):
         return 1.0
     fan_in = {path: math.prod(leaves[path].shape[axis] for axis in of_leaf) for path, of_leaf in axes.items()}
-    squares = {path: np.square(np.asarray(leaves[path], np.float32)).mean() for path in axes}  # nothing to compile
+    squares = {path: np.square(np.asarray(leaves[path], np.float64)).mean() for path in axes}  # nothing to compile
     return math.prod(float(squares[path] * fan_in[path] / 2) ** 0.5 for path in axes)
 
 

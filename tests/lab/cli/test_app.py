@@ -199,7 +199,13 @@ def test_experiment_list_separates_names_from_questions(capsys):
     ("line", "message"),
     [
         ("train --sync-period 0", "laperm: --sync-period is 0; it must be from 1 to 2147483647\n"),
-        ("train --learning-rate -0.5", "laperm: --learning-rate is -0.5; it must be greater than 0\n"),
+        (
+            "train --learning-rate -0.5",
+            "laperm: --learning-rate is -0.5; it must be greater than 0 and at most 1e",
+        ),
+        ("train --keep", "laperm: --keep needs at least one number\n"),
+        ("train --residual-noise 1e39", "laperm: --residual-noise is 1e+39; it must be from 0 to 1000\n"),
+        ("train --init levels:0", "laperm: --init is levels:0; the number of levels must be a whole number from 2 to"),
         ("train --model conv13", "laperm: conv13 does not fit images of 8 x 8 x 1: nothing is left of the image"),
         ("train --preset paper", "laperm: preset paper has no row for model mlp; it has f1, f2, conv2"),
         ("data prepare digits", "laperm: digits come with scikit-learn: there is nothing to prepare\n"),
@@ -211,6 +217,13 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(line, message, capsys):
     assert output.err.startswith(message)
     assert output.err.count("\n") == 1
     assert output.out == ""
+
+
+def test_initial_weights_that_overflow_are_not_blamed_on_the_learning_rate(capsys):
+    assert cli.main([*QUICK, "--init", "levels:2:1e30"]) == 1
+    output = capsys.readouterr()
+    assert "stopped: the first loss is not finite; give smaller initial values by --init" in output.out
+    assert output.err == ""
 
 
 def test_an_unprepared_dataset_names_folder_and_command(tmp_path, capsys):

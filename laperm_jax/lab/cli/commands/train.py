@@ -70,6 +70,9 @@ def run(command: Train, console: Output) -> int:
         return BROKEN_PIPE
     match summary["status"]:
         case "diverged":
+            if not summary["steps"]:
+                console.print("stopped: the first loss is not finite; give smaller initial values by --init")
+                return DIVERGED
             where = f"stopped after update {summary['steps']}"
             console.print(f"{where}: loss or weights are not finite any more; try a smaller --learning-rate")
             return DIVERGED
