@@ -27,6 +27,13 @@ def number(value: Any) -> int | float:
     return value
 
 
+def boolean(value: Any) -> bool:
+    """Returns true or false; raises ValueError for anything else."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is neither true nor false")
+    return value
+
+
 def text(value: Any, longest: int = 2**16) -> str:
     """Returns a text that can be printed on one line; raises ValueError for anything else."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > longest:

@@ -74,12 +74,13 @@ def pack(
         if path in recipes:
             ranks, ascending = _ranks(path, array, recipes[path].draw(array.shape, array.dtype), axes[path])
             values = little_endian(ascending) if store_values else b""
-            steps = _add_steps(steps, path, ascending)
-            words, lags = _permutations.encode(ranks, bit_keys(ascending))
-            content = words.astype("<u4").tobytes()
+            bits_back = _permutations.saves_bits(bit_keys(ascending))
+            steps = _add_steps(steps, path, ascending, bits_back)
+            coded = _permutations.encode(ranks, bit_keys(ascending), bits_back)
+            content = coded.words.astype("<u4").tobytes()
             tensor = Tensor(
                 *(path, array.dtype, array.shape, len(values), len(content)),
-                *(recipes[path], axes[path], lags, sha256(ascending)),
+                *(recipes[path], axes[path], coded.lags, coded.bits_back, sha256(ascending)),
             )
         tensors.append(tensor)
         contents += [values, content]
@@ -135,7 +136,7 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 f"the initial values of {tensor.path} are drawn otherwise here ({here}) than where the file was packed "
                 f"({there}): unpack it there, or pack it with the values stored"
             )
-        steps = _add_steps(steps, tensor.path, ascending)
+        steps = _add_steps(steps, tensor.path, ascending, tensor.bits_back)
         weights[tensor.path] = _permuted(tensor, ascending, content)
     if digest(weights) != header["sha256"]:
         raise CodecError("Invalid file: the weights are not those that were packed")
@@ -213,9 +214,9 @@ def entropy(array: np.ndarray, axes: Axes) -> float:
     return _permutations.entropy(np.sort(bit_keys(columns), axis=0))
 
 
-def _add_steps(steps: int, path: str, ascending: np.ndarray) -> int:
+def _add_steps(steps: int, path: str, ascending: np.ndarray, bits_back: bool) -> int:
     """Counts the iterations that decoding takes, so that no file takes hours."""
-    steps += _permutations.steps(bit_keys(ascending))
+    steps += _permutations.steps(bit_keys(ascending), bits_back)
     if steps > MAX_STEPS:
         raise CodecError(f"up to {path} decoding takes {steps:,} steps; {MAX_STEPS:,} are allowed")
     return steps
@@ -259,7 +260,8 @@ def _ascending(tensor: Tensor, values: memoryview) -> np.ndarray:
 
 def _permuted(tensor: Tensor, ascending: np.ndarray, content: memoryview) -> np.ndarray:
     try:
-        ranks = _permutations.decode(np.frombuffer(content, "<u4"), tensor.lags, bit_keys(ascending))
+        coded = _permutations.Coded(np.frombuffer(content, "<u4"), tensor.lags, tensor.bits_back)
+        ranks = _permutations.decode(coded, bit_keys(ascending))
     except ValueError as error:
         raise CodecError(f"Invalid file: the permutation of {tensor.path} cannot be read: {error}") from None
     columns = np.take_along_axis(ascending, ranks, axis=0)

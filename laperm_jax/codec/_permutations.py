@@ -1,6 +1,5 @@
 """The entropy coder: permutations of weight vectors as a stream of bits near their entropy; see docs/format.md."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,8 @@ from laperm_jax.codec._swaps import digit_sizes, from_digits, identities, to_dig
 
 FREQUENT = 64  # a value is frequent if 1 / FREQUENT or more of its vector, and two or more, are equal to it
 MAX_FAN_IN = 2**24 - 1  # the coder's probabilities have 24 bits
+_MAX_BITS_BACK = 2**16  # fan-in up to which bits are taken back: what takes twice the steps for each group
+_LEAST_SAVED = 1e-3  # as a share of all bits
 
 
 class _Frequent(NamedTuple):
@@ -22,16 +23,32 @@ class _Frequent(NamedTuple):
         return (ranks >= self.first) & (ranks < self.first + self.length)
 
 
-def encode(ranks: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+class Coded(NamedTuple):
+    """A stream of bits, and what it is decoded with.
+
+    Attributes:
+      words: the stream, uint32.
+      lags: of the contexts of frequent values.
+      bits_back: whether the order of equal values that are not frequent was taken from the stream.
+    """
+
+    words: np.ndarray
+    lags: tuple[int, ...]
+    bits_back: bool
+
+
+def encode(ranks: np.ndarray, ascending: np.ndarray, bits_back: bool) -> Coded:
     """Encodes the order of values.
 
     Args:
       ranks: number of the value at each position of a vector, int ``(fan_in, vectors)``; columns are permutations, and
         equal values are interchangeable.
       ascending: the values of each vector, ascending, of any dtype, ``(fan_in, vectors)``; ``fan_in <= MAX_FAN_IN``.
+      bits_back: whether to take the order of equal values that are not frequent from the stream; see
+        :func:`saves_bits`.
 
     Returns:
-      uint32 words, and the lags that they are decoded with.
+      The stream, and what it is decoded with.
 
     Raises:
       ModuleNotFoundError: if constriction is not installed.
@@ -43,23 +60,26 @@ def encode(ranks: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarray, tuple[
         chosen = frequent.has(rest) & _within(free, fan_in)
         rounds.append(Round(chosen, free, frequent.length))
         rest, free = _without(rest, chosen, free), free - frequent.length
-    if frequent_values:
-        others = _other_ranks(frequent_values, fan_in, vectors)
-        number = np.empty_like(others)
-        np.put_along_axis(number, others, np.arange(fan_in, dtype=others.dtype)[:, None], axis=0)
-        rest = np.take_along_axis(number, rest, axis=0)
-    digits, sizes = to_digits(rest, free), digit_sizes(free, fan_in)
+    others = _other_ranks(frequent_values, fan_in, vectors)
+    number = np.empty_like(others)
+    np.put_along_axis(number, others, np.arange(fan_in, dtype=others.dtype)[:, None], axis=0)
+    rest = np.take_along_axis(number, rest, axis=0)
+    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
     coder, uniform, bernoulli = _coder()
-    used = sizes >= 2
-    coder.encode_reverse(digits[used], uniform, sizes[used])  # a stack: what is decoded last is encoded first
-    coded = {lags: [predictions(current, lags) for current in rounds] for lags in candidate_lags(rounds)}
-    lags = min(coded, key=lambda lags: sum(code_length(*of_round) for of_round in coded[lags]))
-    for bits, probabilities in reversed(coded[lags]):
+    for group in reversed(_groups(vectors, bits_back)):  # a stack: what is decoded last is encoded first
+        numbers, lengths = rest[:, group].copy(), free[group]
+        if bits_back:  # equal values in the order that the stream so far says
+            drawn = from_digits(_read(coder, uniform, ties[:, group]), lengths)
+            np.put_along_axis(numbers, _by_value(numbers, ties[:, group]), drawn, axis=0)
+        _write(coder, uniform, to_digits(numbers, lengths), digit_sizes(lengths, fan_in))
+    predicted = {lags: [predictions(current, lags) for current in rounds] for lags in candidate_lags(rounds)}
+    lags = min(predicted, key=lambda lags: sum(code_length(*of_round) for of_round in predicted[lags]))
+    for bits, probabilities in reversed(predicted[lags]):
         coder.encode_reverse(bits, bernoulli, probabilities)
-    return np.asarray(coder.get_compressed(), np.uint32), lags
+    return Coded(np.asarray(coder.get_compressed(), np.uint32), lags, bits_back)
 
 
-def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.ndarray:
+def decode(coded: Coded, ascending: np.ndarray) -> np.ndarray:
     """The inverse of :func:`encode`.
 
     Words that no encoder wrote decode to some permutation of each vector, too.
@@ -72,13 +92,13 @@ def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.
       ValueError: if the last word is zero, which no stream ends with.
     """
     fan_in, vectors = ascending.shape
-    coder, uniform, bernoulli = _coder(words)
+    coder, uniform, bernoulli = _coder(coded.words)
     ranks = np.empty((fan_in, vectors), np.int32)
     positions, free = identities(fan_in, vectors), np.full(vectors, fan_in)
     frequent_values = _frequent_values(ascending)
     for frequent in frequent_values:
         chosen = np.zeros(ranks.shape, bool)
-        model = BitModel(Round(chosen, free, frequent.length), lags)
+        model = BitModel(Round(chosen, free, frequent.length), coded.lags)
         for position in range(fan_in):
             _, probabilities = model.predict(position)
             # Bits that cannot be, in a damaged stream, are corrected, so that the result is a permutation.
@@ -87,12 +107,15 @@ def decode(words: np.ndarray, lags: Sequence[int], ascending: np.ndarray) -> np.
         row, vector = np.nonzero(chosen)
         ranks[positions[row, vector], vector] = (frequent.first + np.cumsum(chosen, axis=0) - 1)[row, vector]
         positions, free = _without(positions, chosen, free), free - frequent.length
-    sizes = digit_sizes(free, fan_in)
-    digits, used = np.zeros(ranks.shape, np.int32), sizes >= 2
-    digits[used] = coder.decode(uniform, sizes[used])
-    if not frequent_values:
-        return from_digits(digits, free)
-    others = np.take_along_axis(_other_ranks(frequent_values, fan_in, vectors), from_digits(digits, free), axis=0)
+    others, numbers = _other_ranks(frequent_values, fan_in, vectors), np.empty_like(ranks)
+    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
+    for group in _groups(vectors, coded.bits_back):
+        lengths = free[group]
+        numbers[:, group] = from_digits(_read(coder, uniform, digit_sizes(lengths, fan_in)), lengths)
+        if coded.bits_back:
+            drawn = np.take_along_axis(numbers[:, group], _by_value(numbers[:, group], ties[:, group]), axis=0)
+            _write(coder, uniform, to_digits(drawn, lengths), ties[:, group])
+    others = np.take_along_axis(others, numbers, axis=0)
     row, vector = np.nonzero(_within(free, fan_in))
     ranks[positions[row, vector], vector] = others[row, vector]
     return ranks
@@ -110,9 +133,23 @@ def entropy(ascending: np.ndarray) -> float:
     return float(vectors * log_factorial[-1] - np.sum(log_factorial[lengths]))
 
 
-def steps(ascending: np.ndarray) -> int:
-    """Iterations of the decoder's loops, each over all vectors: what its time is proportional to."""
-    return len(ascending) * (1 + len(_frequent_values(ascending)))
+def saves_bits(ascending: np.ndarray) -> bool:
+    """Whether it is worth the time to take back the bits that tell equal values apart: a thousandth of all or more."""
+    fan_in, vectors = ascending.shape
+    free, frequent_values = np.full(vectors, fan_in), _frequent_values(ascending)
+    for frequent in frequent_values:
+        free = free - frequent.length
+    others = _other_ranks(frequent_values, fan_in, vectors)
+    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
+    all_bits = np.log2(np.maximum(digit_sizes(free, fan_in), 1)).sum()
+    return vectors > 1 and fan_in <= _MAX_BITS_BACK and bool(np.log2(ties).sum() > _LEAST_SAVED * all_bits)
+
+
+def steps(ascending: np.ndarray, bits_back: bool) -> int:
+    """Iterations of the decoder's loops, each over many vectors: what its time is proportional to."""
+    fan_in, vectors = ascending.shape
+    loops = 2 * len(_groups(vectors, bits_back)) if bits_back else 1
+    return fan_in * (loops + len(_frequent_values(ascending)))
 
 
 def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,6 +185,38 @@ def _other_ranks(frequent_values: list[_Frequent], fan_in: int, vectors: int) ->
     return ranks
 
 
+def _tie_sizes(values: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """How many equal values there are from each row on, int32 ``(fan_in, vectors)``: sizes of digits that permute them.
+
+    Args:
+      values: ascending; of column j the first ``free[j]`` rows count.
+      free: ``(vectors,)``.
+    """
+    rows = np.arange(len(values), dtype=np.int32)[:, None]
+    is_last = rows >= free - 1
+    is_last[:-1] |= values[1:] != values[:-1]
+    last = np.minimum.accumulate(np.where(is_last, rows, len(values))[::-1], axis=0)[::-1]
+    return last - rows + 1
+
+
+def _by_value(numbers: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """The rows of a column in the order of their values, and of equal ones in their own."""
+    last = ties + np.arange(len(ties))[:, None]  # the same for equal values
+    return np.argsort(np.take_along_axis(last, numbers, axis=0), axis=0, kind="stable")
+
+
+def _groups(vectors: int, bits_back: bool) -> list[slice]:
+    """Vectors whose other values are coded together: half of those that are left, rounded up, if bits are taken back.
+
+    The encoder begins with the last group, which is a single vector, and has nothing in the stream to take bits from.
+    """
+    groups, begin = [], 0
+    while bits_back and begin < vectors:
+        begin, first = (begin + vectors + 1) // 2, begin
+        groups.append(slice(first, begin))
+    return groups or [slice(None)]
+
+
 def _within(free: np.ndarray, fan_in: int) -> np.ndarray:
     """True in the first ``free[j]`` rows of each column j."""
     return np.arange(fan_in)[:, None] < free
@@ -157,6 +226,19 @@ def _without(array: np.ndarray, chosen: np.ndarray, free: np.ndarray) -> np.ndar
     """Moves the entries of each column that are not chosen to its beginning, in their order."""
     order = np.argsort(chosen | ~_within(free, len(array)), axis=0, kind="stable")
     return np.take_along_axis(array, order, axis=0)
+
+
+def _read(coder: Any, uniform: Any, sizes: np.ndarray) -> np.ndarray:
+    """Decodes a digit below each of the sizes that is 2 or more."""
+    digits, used = np.zeros(sizes.shape, np.int32), sizes >= 2
+    digits[used] = coder.decode(uniform, sizes[used])
+    return digits
+
+
+def _write(coder: Any, uniform: Any, digits: np.ndarray, sizes: np.ndarray) -> None:
+    """The inverse of :func:`_read`."""
+    used = sizes >= 2
+    coder.encode_reverse(digits[used], uniform, sizes[used])
 
 
 def _coder(words: np.ndarray | None = None) -> tuple[Any, Any, Any]:

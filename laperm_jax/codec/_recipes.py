@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from laperm_jax.codec._fields import MAX_NDIM, integers, number, one_of, shown, text
+from laperm_jax.codec._fields import MAX_NDIM, boolean, integers, number, one_of, shown, text
 from laperm_jax.initializers import INITIALIZERS, Recipe
 
 MAX_WORK = 2**40  # multiplications of all orthogonal draws: minutes
@@ -31,8 +31,6 @@ def from_json(fields: Any, size: int) -> Recipe:
     keep = number(fields.get("keep", 1.0))
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be greater than 0 and at most 1, not {keep}")
-    if not isinstance(rescale := fields.get("rescale", False), bool):
-        raise ValueError(f"rescale must be true or false, not {shown(rescale)}")
     if not isinstance(args := fields.get("args", []), list | tuple) or len(args) > _MAX_ARGS:
         raise ValueError(f"{shown(args)} is not a list of at most {_MAX_ARGS} arguments")
     shape = integers(fields.get("shape", []), MAX_NDIM)
@@ -45,7 +43,7 @@ def from_json(fields: Any, size: int) -> Recipe:
         integers(fields.get("key", []), _MAX_KEY, limit=2**32),
         text(fields.get("impl", "threefry2x32"), 32),
         shape,
-        rescale,
+        boolean(fields.get("rescale", False)),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from laperm_jax.codec import _permutations, _recipes
 from laperm_jax.codec._bit_model import MAX_LAGS
 from laperm_jax.codec._container import CodecError
-from laperm_jax.codec._fields import MAX_NDIM, integer, integers, one_of, text
+from laperm_jax.codec._fields import MAX_NDIM, boolean, integer, integers, one_of, text
 from laperm_jax.initializers import Recipe
 from laperm_jax.sync._vectors import Axes, canonical_axes
 
@@ -33,6 +33,7 @@ class Tensor(NamedTuple):
       recipe: how its initial values are drawn.
       axes: axes of one vector.
       lags: lags that its permutation is decoded with.
+      bits_back: whether the order of its equal values was taken from the stream.
       values_sha256: hexadecimal checksum of its initial values.
     """
 
@@ -44,6 +45,7 @@ class Tensor(NamedTuple):
     recipe: Recipe | None = None
     axes: Axes = ()
     lags: tuple[int, ...] = ()
+    bits_back: bool = False
     values_sha256: str = ""
 
     @classmethod
@@ -72,6 +74,7 @@ class Tensor(NamedTuple):
             recipe=_recipes.from_json(recipe, math.prod(shape)),
             axes=canonical_axes(integers(fields["axes"], MAX_NDIM), len(shape)),
             lags=integers(fields["lags"], MAX_LAGS),
+            bits_back=boolean(fields.get("bits_back", False)),
             values_sha256=text(fields["values_sha256"]),
         )
 
@@ -92,6 +95,7 @@ class Tensor(NamedTuple):
         if self.recipe is not None:
             recipe = _recipes.to_json(self.recipe)
             fields |= {"axes": self.axes, "recipe": recipe, "values_sha256": self.values_sha256, "lags": self.lags}
+            fields |= {"bits_back": True} if self.bits_back else {}
         return fields | {"values_bytes": self.values_bytes, "bytes": self.content_bytes}
 
     @property

@@ -32,17 +32,28 @@ class Stream:
         return symbol
 
     def digit(self, size):
-        width = WHOLE // size
-
         def find(quantile):
-            digit = min(quantile // width, size - 1)
-            return digit, digit * width, WHOLE if digit == size - 1 else (digit + 1) * width
+            digit = min(quantile // (WHOLE // size), size - 1)
+            return digit, *share(digit, size)
 
         return self.take(find)
+
+    def put_back(self, digit, size):
+        left, right = share(digit, size)
+        if self.state >= (right - left) << 40:
+            self.words.append(self.state % HALF)
+            self.state //= HALF
+        self.state = self.state // (right - left) * WHOLE + left + self.state % (right - left)
 
     def bit(self, p):
         middle = 1 + int((1 - p) * (WHOLE - 2))
         return self.take(lambda quantile: (1, middle, WHOLE) if quantile >= middle else (0, 0, middle))
+
+
+def share(digit, size):
+    """The quantiles of a digit."""
+    width = WHOLE // size
+    return digit * width, WHOLE if digit == size - 1 else (digit + 1) * width
 
 
 def order(bits, size):
@@ -71,7 +82,23 @@ class Odds:
         self.seen.setdefault(context, [0.0, 0.0])[bit] += 1
 
 
-def decode_permutations(stream, lags, columns):
+def exchanged(entries, digits):
+    entries = list(entries)
+    for i, digit in enumerate(digits):
+        entries[i], entries[i + digit] = entries[i + digit], entries[i]
+    return entries
+
+
+def digits_of(permutation):
+    """The inverse of exchanging 0, 1, 2, ..."""
+    entries, digits = list(range(len(permutation))), []
+    for i, entry in enumerate(permutation):
+        digits.append(entries.index(entry) - i)
+        entries = exchanged(entries, [0] * i + digits[-1:])
+    return digits
+
+
+def decode_permutations(stream, lags, columns, bits_back=False):
     """Ranks of each vector, from the bit patterns of the columns."""
     vectors = len(columns)
     free = [list(range(len(column))) for column in columns]
@@ -103,16 +130,29 @@ def decode_permutations(stream, lags, columns):
                 ranks[j][position] = rank
             free[j] = [position for position, bit in zip(free[j], bits[j], strict=True) if not bit]
             ungiven[j] = [rank for rank in ungiven[j] if not first <= rank < first + times]
-    digits = [[] for _ in columns]
-    for i in range(max(map(len, free), default=0)):
-        for j in range(vectors):
-            if len(free[j]) - i >= 2:
-                digits[j].append(stream.digit(len(free[j]) - i))
-    for j in range(vectors):
-        for i, digit in enumerate(digits[j]):
-            ungiven[j][i], ungiven[j][i + digit] = ungiven[j][i + digit], ungiven[j][i]
-        for position, rank in zip(free[j], ungiven[j], strict=True):
-            ranks[j][position] = rank
+    groups, first = [], 0
+    while first < vectors:
+        groups.append(range(first, (first + vectors + 1) // 2 if bits_back else vectors))
+        first = groups[-1].stop
+    for group in groups:
+        digits = {j: [] for j in group}
+        for i in range(max(len(free[j]) for j in group)):
+            for j in group:
+                if len(free[j]) - i >= 2:
+                    digits[j].append(stream.digit(len(free[j]) - i))
+        returned = {}
+        for j in group:
+            for position, rank in zip(free[j], exchanged(ungiven[j], digits[j]), strict=True):
+                ranks[j][position] = rank
+            if bits_back:
+                numbers = [ungiven[j].index(ranks[j][position]) for position in free[j]]
+                values = [columns[j][rank] for rank in ungiven[j]]
+                last = [len(values) - 1 - values[::-1].index(value) for value in values]
+                by_value = sorted(range(len(numbers)), key=lambda i, last=last, numbers=numbers: last[numbers[i]])
+                order = digits_of([numbers[i] for i in by_value])
+                returned |= {(k, j): (order[k], last[k] - k + 1) for k in range(len(numbers)) if last[k] > k}
+        for place in sorted(returned, reverse=True):
+            stream.put_back(*returned[place])
     return ranks
 
 
@@ -164,7 +204,7 @@ def decode(file):
             drawn = draw(tensor["recipe"], shape, dtype).view(bits).transpose(turned)
             columns = drawn.reshape(rows, drawn.size // max(rows, 1)).T.tolist()
             columns = [sorted(column, key=lambda bits: order(bits, dtype.itemsize)) for column in columns]
-        ranks = decode_permutations(Stream(second), tensor["lags"], columns)
+        ranks = decode_permutations(Stream(second), tensor["lags"], columns, tensor.get("bits_back", False))
         vectors = [[column[rank] for rank in of_vector] for column, of_vector in zip(columns, ranks, strict=True)]
         placed = np.array(vectors, bits).T.reshape([shape[axis] for axis in turned]).transpose(np.argsort(turned))
         weights[tensor["path"]] = placed.view(dtype) if placed.ndim else placed
