@@ -248,6 +248,8 @@ def claims(sections: Sequence[Section]) -> str:
     """Every claim with its verdict, what was measured and the criterion."""
     parts = []
     for experiment, results, judgements in sections:
+        if not judgements:
+            continue
         command = f"`laperm experiment run {experiment.name} --scale {results.scale}`"
         parts.append(f"## {experiment.title}\n\n{experiment.question} {command}")
         for claim, judgement in judgements:

@@ -7,9 +7,9 @@ from laperm_jax.lab.config import TrainConfig, with_settings
 from laperm_jax.lab.config.names import ScaleName
 from laperm_jax.lab.experiments.catalogue.settings import TINY_TRANSFORMER, at_rates, transformer
 from laperm_jax.lab.experiments.core import Claim, Experiment, Finding, Method
-from laperm_jax.lab.experiments.judges import judge_gap, nats
+from laperm_jax.lab.experiments.judges import nats
 from laperm_jax.lab.experiments.results import Results, by_seed
-from laperm_jax.lab.experiments.statistics import at_most, below, estimate, every
+from laperm_jax.lab.experiments.statistics import below, estimate, every
 
 _SIZES: Mapping[ScaleName, Mapping[str, tuple[int, ...]]] = {
     "smoke": {"width": (16, 32)},
@@ -90,13 +90,7 @@ LARGE = Experiment(
         "full": {"14 x 768, 500 steps": _on_a_gpu(14, 768, steps=500)},
     },
     variants=(*at_rates(Method.INNER, (5e-4, 1e-3, 2e-3)), *at_rates(Method.LAPERM, (5e-4, 1e-3, 2e-3))),
-    claims=(
-        Claim(
-            "A large transformer that is only reordered comes within 0.05 nats of one that Adam trains",
-            "test loss at most 0.05 nats a character above Adam's, each at its best learning rate on validation text",
-            judge_gap({"method": Method.LAPERM}, {"method": Method.INNER}, at_most(0.05)),
-        ),
-    ),
+    claims=(),  # of one seed there is nothing to claim
     metrics={"examples_per_second": "pieces of text a second", "train_seconds": "seconds"},
     seeds={"smoke": 1, "cpu": 1, "full": 1},
     curves=True,

@@ -113,6 +113,6 @@ PAPER_TABLE = Experiment(
     claims=(
         *(_published(model, accuracy) for model, accuracy in _PUBLISHED.items()),
         _near_inner("conv7", 0.1),
-        *(_near_inner(model, 1) for model in _SHORT),
+        *(_near_inner(model, 1) for model in ("conv2", "conv4")),  # Conv13 and ResNet50 lack seeds
     ),
 )
