@@ -25,6 +25,9 @@ DEFAULTS: dict[TaskName, TrainConfig] = {
 }
 
 
+_NARROW = 64  # features of a transformer that is trained with settings of its own
+
+
 def defaults_for(config: TrainConfig) -> TrainConfig:
     """The defaults of a task and of a kind of network: docs/training.md has the table they were chosen by.
 
@@ -53,8 +56,13 @@ def defaults_for(config: TrainConfig) -> TrainConfig:
     elif model.startswith("conv") or model == "resnet50":
         period, rate = (1, 2e-3) if few else (20, 1e-3)
         defaults = with_settings(defaults, learning_rate=rate, sync_period=period)
+    elif model == "transformer" and config.model.features <= _NARROW and not few:
+        defaults = with_settings(defaults, init="normal:0.1", sync_period=5)
+        feedback = True
     elif keep < 1 and model == "mlp":
         defaults = with_settings(defaults, sync_period=5)
+    elif model == "f2":
+        defaults = with_settings(defaults, learning_rate=1e-3, schedule="exponential")  # the paper's
     if shared:
         defaults = with_settings(defaults, sync_period=250)
     feedback = feedback and config.sync.sync_period is not None

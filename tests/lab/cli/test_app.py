@@ -21,6 +21,8 @@ from laperm_jax.lab.data import datasets
 VIT = {"learning_rate": 1e-3}
 _EVERY_STEP = {"error_feedback": True, "sync_period": 1}
 _SPARSE = {"error_feedback": True, "keep_rescale": True}
+_SHARED = {"error_feedback": True, "sync_period": 250}
+_OF_F2 = {"learning_rate": 1e-3, "schedule": "exponential"}
 QUICK = ["train", "--widths", "16", "--epochs", "2", "--sync-period", "10"]
 
 
@@ -61,6 +63,8 @@ def test_options():
         ("--model vit --init levels:2 --no-error-feedback", VIT | {"sync_period": 1}),
         ("--model vit --init levels:2 --sync-period None", VIT | {"sync_period": None}),
         ("--model vit --init levels:20", VIT | _EVERY_STEP),
+        ("--model f2 --init shared:0.03", _SHARED | _OF_F2),
+        ("--model f2 --init shared:0.03 --schedule cosine", _SHARED | _OF_F2 | {"schedule": "cosine"}),
         ("--model conv7 --learning-rate 0.1", {"sync_period": 20, "learning_rate": 0.1}),
         ("--model conv7 --sync-period 50", {"sync_period": 50, "learning_rate": 1e-3}),
     ],
@@ -69,6 +73,21 @@ def test_the_kind_of_network_decides_what_is_not_said(line, expected):
     config = cli.parse(["train", *line.split()]).config
     said = {name: settings(config)[name] for name in ("init", "model", "keep")}
     assert config == make_config(**said | expected)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", ("normal:0.05", 50, False)),
+        ("--features 64", ("normal:0.1", 5, True)),
+        ("--features 64 --no-error-feedback --init normal:0.05", ("normal:0.05", 5, False)),
+        ("--features 64 --init levels:20", ("levels:20", 1, True)),
+    ],
+)
+def test_narrow_transformers_have_defaults_of_their_own(line, expected):
+    config = cli.parse(["train", "--task", "language", *line.split()]).config
+    assert (config.model.init, config.sync.sync_period, config.sync.error_feedback) == expected
+    assert (config.optimizer.learning_rate, config.optimizer.others_learning_rate) == (4e-3, 3.2e-2)
 
 
 @pytest.mark.parametrize("model", ["f1", "f2", "conv2", "conv4", "conv7", "conv13", "resnet50"])
