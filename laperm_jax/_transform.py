@@ -210,7 +210,7 @@ def laperm(
         reset_values=reset_values,
         # Compiled also where the caller is not, so that the bits are those of a sync.
         redraw=None if redraw is None else jax.jit(redraw),
-        error_feedback=bool(error_feedback),
+        error_feedback=error_feedback,
     )
 
     def init(params: PyTree) -> LaPermState:
