@@ -1,4 +1,4 @@
-"""The public functions of one sync (Algorithm 1): sort the initial weights, reconnect the current ones."""
+"""One sync of one parameter (Algorithm 1): sort the initial weights, reconnect the current ones, keep a residual."""
 
 import functools
 
