@@ -265,7 +265,7 @@ def _permuted(tensor: Tensor, ascending: np.ndarray, content: memoryview) -> np.
     except ValueError as error:
         raise CodecError(f"Invalid file: the permutation of {tensor.path} cannot be read: {error}") from None
     columns = np.take_along_axis(ascending, ranks, axis=0)
-    return np.ascontiguousarray(from_columns(columns, tensor.shape, tensor.axes))
+    return from_columns(columns, tensor.shape, tensor.axes).copy()
 
 
 def _where(version: str, platform: str) -> str:

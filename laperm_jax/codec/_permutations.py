@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from laperm_jax.codec._bit_model import BitModel, Round, candidate_lags, code_length, predictions
-from laperm_jax.codec._swaps import digit_sizes, from_digits, identities, to_digits
+from laperm_jax.codec._swaps import Remaining, Runs, digit_sizes, from_digits, identities, to_digits
 
 FREQUENT = 64  # a value is frequent if 1 / FREQUENT or more of its vector, and two or more, are equal to it
 MAX_FAN_IN = 2**24 - 1  # the coder's probabilities have 24 bits
-_MAX_BITS_BACK = 2**16  # fan-in up to which bits are taken back: what takes twice the steps for each group
+_MAX_BITS_BACK = 2**18  # fan-in up to which bits are taken back: half a minute
+_BITS_BACK_STEPS = 5  # as many iterations of a round take the time of one with bits back
 _LEAST_SAVED = 1e-3  # as a share of all bits
 
 
@@ -64,14 +65,11 @@ def encode(ranks: np.ndarray, ascending: np.ndarray, bits_back: bool) -> Coded:
     number = np.empty_like(others)
     np.put_along_axis(number, others, np.arange(fan_in, dtype=others.dtype)[:, None], axis=0)
     rest = np.take_along_axis(number, rest, axis=0)
-    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
-    coder, uniform, bernoulli = _coder()
-    for group in reversed(_groups(vectors, bits_back)):  # a stack: what is decoded last is encoded first
-        numbers, lengths = rest[:, group].copy(), free[group]
-        if bits_back:  # equal values in the order that the stream so far says
-            drawn = from_digits(_read(coder, uniform, ties[:, group]), lengths)
-            np.put_along_axis(numbers, _by_value(numbers, ties[:, group]), drawn, axis=0)
-        _write(coder, uniform, to_digits(numbers, lengths), digit_sizes(lengths, fan_in))
+    coder, uniform, bernoulli = _coder()  # a stack: what is decoded last is encoded first
+    if bits_back:
+        _encode_values(coder, uniform, rest, _runs_of(np.take_along_axis(ascending, others, axis=0), free), free)
+    else:
+        _write(coder, uniform, to_digits(rest, free), digit_sizes(free, fan_in))
     predicted = {lags: [predictions(current, lags) for current in rounds] for lags in candidate_lags(rounds)}
     lags = min(predicted, key=lambda lags: sum(code_length(*of_round) for of_round in predicted[lags]))
     for bits, probabilities in reversed(predicted[lags]):
@@ -107,14 +105,11 @@ def decode(coded: Coded, ascending: np.ndarray) -> np.ndarray:
         row, vector = np.nonzero(chosen)
         ranks[positions[row, vector], vector] = (frequent.first + np.cumsum(chosen, axis=0) - 1)[row, vector]
         positions, free = _without(positions, chosen, free), free - frequent.length
-    others, numbers = _other_ranks(frequent_values, fan_in, vectors), np.empty_like(ranks)
-    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
-    for group in _groups(vectors, coded.bits_back):
-        lengths = free[group]
-        numbers[:, group] = from_digits(_read(coder, uniform, digit_sizes(lengths, fan_in)), lengths)
-        if coded.bits_back:
-            drawn = np.take_along_axis(numbers[:, group], _by_value(numbers[:, group], ties[:, group]), axis=0)
-            _write(coder, uniform, to_digits(drawn, lengths), ties[:, group])
+    others = _other_ranks(frequent_values, fan_in, vectors)
+    if coded.bits_back:
+        numbers = _decode_values(coder, uniform, _runs_of(np.take_along_axis(ascending, others, axis=0), free), free)
+    else:
+        numbers = from_digits(_read(coder, uniform, digit_sizes(free, fan_in)), free)
     others = np.take_along_axis(others, numbers, axis=0)
     row, vector = np.nonzero(_within(free, fan_in))
     ranks[positions[row, vector], vector] = others[row, vector]
@@ -128,7 +123,7 @@ def entropy(ascending: np.ndarray) -> float:
       ascending: the values of each vector, ascending, ``(fan_in, vectors)``; m_1, m_2, ... of n values are equal.
     """
     fan_in, vectors = ascending.shape
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log2(np.arange(1, fan_in + 1)))])
+    log_factorial = _log2_factorials(fan_in)
     _, lengths = _runs(ascending)
     return float(vectors * log_factorial[-1] - np.sum(log_factorial[lengths]))
 
@@ -140,16 +135,19 @@ def saves_bits(ascending: np.ndarray) -> bool:
     for frequent in frequent_values:
         free = free - frequent.length
     others = _other_ranks(frequent_values, fan_in, vectors)
-    ties = _tie_sizes(np.take_along_axis(ascending, others, axis=0), free)
-    all_bits = np.log2(np.maximum(digit_sizes(free, fan_in), 1)).sum()
-    return vectors > 1 and fan_in <= _MAX_BITS_BACK and bool(np.log2(ties).sum() > _LEAST_SAVED * all_bits)
+    equal = _runs_of(np.take_along_axis(ascending, others, axis=0), free).counts
+    log_factorial = _log2_factorials(fan_in)
+    return fan_in <= _MAX_BITS_BACK and bool(log_factorial[equal].sum() > _LEAST_SAVED * log_factorial[free].sum())
 
 
 def steps(ascending: np.ndarray, bits_back: bool) -> int:
-    """Iterations of the decoder's loops, each over many vectors: what its time is proportional to."""
-    fan_in, vectors = ascending.shape
-    loops = 2 * len(_groups(vectors, bits_back)) if bits_back else 1
-    return fan_in * (loops + len(_frequent_values(ascending)))
+    """Iterations of the decoder's loops, each over all vectors: what its time is proportional to."""
+    return len(ascending) * ((_BITS_BACK_STEPS if bits_back else 1) + len(_frequent_values(ascending)))
+
+
+def _log2_factorials(largest: int) -> np.ndarray:
+    """The logarithms of 0!, 1!, ..., float64."""
+    return np.concatenate([[0.0], np.cumsum(np.log2(np.arange(1, largest + 1)))])
 
 
 def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,36 +183,38 @@ def _other_ranks(frequent_values: list[_Frequent], fan_in: int, vectors: int) ->
     return ranks
 
 
-def _tie_sizes(values: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """How many equal values there are from each row on, int32 ``(fan_in, vectors)``: sizes of digits that permute them.
-
-    Args:
-      values: ascending; of column j the first ``free[j]`` rows count.
-      free: ``(vectors,)``.
-    """
-    rows = np.arange(len(values), dtype=np.int32)[:, None]
-    is_last = rows >= free - 1
-    is_last[:-1] |= values[1:] != values[:-1]
-    last = np.minimum.accumulate(np.where(is_last, rows, len(values))[::-1], axis=0)[::-1]
-    return last - rows + 1
+def _runs_of(values: np.ndarray, free: np.ndarray) -> Runs:
+    """The runs of equal values among the first ``free[j]`` rows, ascending, of each column j."""
+    begins = np.ones(values.shape, bool)
+    begins[1:] = values[1:] != values[:-1]
+    number = np.cumsum(begins, axis=0) - 1
+    row, vector = np.nonzero(_within(free, len(values)))
+    counts = np.zeros((number.max(initial=-1) + 1, len(free)), np.int32)
+    np.add.at(counts, (number[row, vector], vector), 1)
+    return Runs(number, counts)
 
 
-def _by_value(numbers: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """The rows of a column in the order of their values, and of equal ones in their own."""
-    last = ties + np.arange(len(ties))[:, None]  # the same for equal values
-    return np.argsort(np.take_along_axis(last, numbers, axis=0), axis=0, kind="stable")
+def _encode_values(coder: Any, uniform: Any, rest: np.ndarray, runs: Runs, free: np.ndarray) -> None:
+    """Writes which value is at each free position: a digit that the stream chooses among those of equal values."""
+    left, numbers = Remaining(np.zeros_like(runs.counts)), np.take_along_axis(runs.number, rest, axis=0)
+    for position in reversed(range(free.max(initial=0))):
+        (columns,) = np.nonzero(free > position)
+        smaller, equal = left.put(numbers[position, columns], columns)
+        chosen = smaller + _read(coder, uniform, equal)
+        _write(coder, uniform, chosen, (free[columns] - position).astype(np.int32))
 
 
-def _groups(vectors: int, bits_back: bool) -> list[slice]:
-    """Vectors whose other values are coded together: half of those that are left, rounded up, if bits are taken back.
-
-    The encoder begins with the last group, which is a single vector, and has nothing in the stream to take bits from.
-    """
-    groups, begin = [], 0
-    while bits_back and begin < vectors:
-        begin, first = (begin + vectors + 1) // 2, begin
-        groups.append(slice(first, begin))
-    return groups or [slice(None)]
+def _decode_values(coder: Any, uniform: Any, runs: Runs, free: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`_encode_values`: ranks int32 ``(fan_in, vectors)``."""
+    left, ranks = Remaining(runs.counts), identities(*runs.number.shape)
+    ends = np.cumsum(runs.counts, axis=0, dtype=np.int32)
+    for position in range(free.max(initial=0)):
+        (columns,) = np.nonzero(free > position)
+        digits = _read(coder, uniform, (free[columns] - position).astype(np.int32))
+        number, among_equal, equal = left.take(digits, columns)
+        _write(coder, uniform, among_equal, equal)
+        ranks[position, columns] = ends[number, columns] - equal
+    return ranks
 
 
 def _within(free: np.ndarray, fan_in: int) -> np.ndarray:

@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import numpy as np
+
 from laperm_jax.codec._fields import MAX_NDIM, boolean, integers, number, one_of, shown, text
 from laperm_jax.initializers import INITIALIZERS, Recipe
 
@@ -16,7 +19,7 @@ _OPTIONAL = {"shape": (), "rescale": False}  # left out where they have these va
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The fields of a recipe as the header holds them."""
-    fields = recipe._asdict()
+    fields = {name: _plain(value) for name, value in recipe._asdict().items()}
     return {name: value for name, value in fields.items() if name not in _OPTIONAL or value != _OPTIONAL[name]}
 
 
@@ -65,6 +68,13 @@ def check_work(draws: Iterable[tuple[Recipe, int]]) -> None:
         raise ValueError(f"drawing orthogonal matrices takes {work:,} multiplications; {MAX_WORK:,} are allowed")
     if len(programs) > MAX_PROGRAMS:
         raise ValueError(f"{len(programs):,} different draws have to be compiled; {MAX_PROGRAMS:,} are allowed")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and JAX's scalars as Python's, which JSON takes."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic | jax.Array) and not np.ndim(value) else value
 
 
 def _argument(value: Any) -> Any:

@@ -82,22 +82,6 @@ class Odds:
         self.seen.setdefault(context, [0.0, 0.0])[bit] += 1
 
 
-def exchanged(entries, digits):
-    entries = list(entries)
-    for i, digit in enumerate(digits):
-        entries[i], entries[i + digit] = entries[i + digit], entries[i]
-    return entries
-
-
-def digits_of(permutation):
-    """The inverse of exchanging 0, 1, 2, ..."""
-    entries, digits = list(range(len(permutation))), []
-    for i, entry in enumerate(permutation):
-        digits.append(entries.index(entry) - i)
-        entries = exchanged(entries, [0] * i + digits[-1:])
-    return digits
-
-
 def decode_permutations(stream, lags, columns, bits_back=False):
     """Ranks of each vector, from the bit patterns of the columns."""
     vectors = len(columns)
@@ -130,29 +114,32 @@ def decode_permutations(stream, lags, columns, bits_back=False):
                 ranks[j][position] = rank
             free[j] = [position for position, bit in zip(free[j], bits[j], strict=True) if not bit]
             ungiven[j] = [rank for rank in ungiven[j] if not first <= rank < first + times]
-    groups, first = [], 0
-    while first < vectors:
-        groups.append(range(first, (first + vectors + 1) // 2 if bits_back else vectors))
-        first = groups[-1].stop
-    for group in groups:
-        digits = {j: [] for j in group}
-        for i in range(max(len(free[j]) for j in group)):
-            for j in group:
-                if len(free[j]) - i >= 2:
-                    digits[j].append(stream.digit(len(free[j]) - i))
-        returned = {}
-        for j in group:
-            for position, rank in zip(free[j], exchanged(ungiven[j], digits[j]), strict=True):
-                ranks[j][position] = rank
-            if bits_back:
-                numbers = [ungiven[j].index(ranks[j][position]) for position in free[j]]
+    digits = [[] for _ in columns]
+    for i in range(max(map(len, free), default=0)):
+        those = [j for j in range(vectors) if i < len(free[j])]
+        if bits_back:
+            returned = []
+            for j in those:
+                size = len(free[j]) - i
                 values = [columns[j][rank] for rank in ungiven[j]]
-                last = [len(values) - 1 - values[::-1].index(value) for value in values]
-                by_value = sorted(range(len(numbers)), key=lambda i, last=last, numbers=numbers: last[numbers[i]])
-                order = digits_of([numbers[i] for i in by_value])
-                returned |= {(k, j): (order[k], last[k] - k + 1) for k in range(len(numbers)) if last[k] > k}
-        for place in sorted(returned, reverse=True):
-            stream.put_back(*returned[place])
+                digit = stream.digit(size) if size >= 2 else 0
+                first, equal = values.index(values[digit]), values.count(values[digit])
+                returned.append((digit - first, equal))
+                ranks[j][free[j][i]] = ungiven[j].pop(first)
+            for digit, equal in reversed(returned):
+                if equal >= 2:
+                    stream.put_back(digit, equal)
+            continue
+        for j in those:
+            if len(free[j]) - i >= 2:
+                digits[j].append(stream.digit(len(free[j]) - i))
+    if bits_back:
+        return ranks
+    for j in range(vectors):
+        for i, digit in enumerate(digits[j]):
+            ungiven[j][i], ungiven[j][i + digit] = ungiven[j][i + digit], ungiven[j][i]
+        for position, rank in zip(free[j], ungiven[j], strict=True):
+            ranks[j][position] = rank
     return ranks
 
 
@@ -207,5 +194,5 @@ def decode(file):
         ranks = decode_permutations(Stream(second), tensor["lags"], columns, tensor.get("bits_back", False))
         vectors = [[column[rank] for rank in of_vector] for column, of_vector in zip(columns, ranks, strict=True)]
         placed = np.array(vectors, bits).T.reshape([shape[axis] for axis in turned]).transpose(np.argsort(turned))
-        weights[tensor["path"]] = placed.view(dtype) if placed.ndim else placed
+        weights[tensor["path"]] = placed.view(dtype)
     return weights

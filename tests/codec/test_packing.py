@@ -31,6 +31,23 @@ def test_pack_takes_a_nested_tree(network):
     assert_same(codec.unpack(codec.pack(tree, RECIPES, flax_fan_in)), dict(sorted(network.items())))
 
 
+def test_scalars_and_empty_arrays():
+    recipe = Recipe("normal", args=(1.0,), key=(0, 0))
+    network = {"empty/kernel": np.zeros((0, 3), np.float32), "scalar/scale": recipe.draw((), jnp.float32)}
+    file = codec.pack(network, dict.fromkeys(network, recipe), {"empty/kernel": (0,), "scalar/scale": ()})
+    assert_same(codec.unpack(file), network)
+    assert_same(decoder.decode(file), network)
+
+
+def test_recipes_with_scalars_of_numpy_and_jax():
+    plain = Recipe("levels", args=(2, 0.5), keep=0.5, key=(0, 7), rescale=True)
+    key = tuple(np.array([0, 7], np.uint32))
+    of_numpy = Recipe("levels", (np.int64(2), np.float32(0.5)), np.float32(0.5), key, rescale=np.bool_(True))
+    kernel = plain.draw((8, 3), jnp.float32)
+    files = [codec.pack({"kernel": kernel}, {"kernel": recipe}) for recipe in (plain, of_numpy)]
+    assert files[0] == files[1]
+
+
 def test_entropy():
     log2_factorial = lambda n: math.lgamma(n + 1) / math.log(2)
     values = np.array([[0.0, 0.1, 0.0], [0.0, 0.2, 0.5], [1.0, 0.3, 0.5], [2.0, 0.4, 0.5]])
@@ -49,7 +66,8 @@ def test_entropy():
         Recipe("he_uniform", keep=0.9, key=(0, 1)),
         Recipe("shared_value", args=(0.08,), keep=4 / 7, key=(0, 1)),
         Recipe("shared_value", args=(0.08,), key=(0, 1)),
-        *(Recipe("levels", args=(number,), key=(0, 1)) for number in (2, 3, 4, 16, 50)),
+        *(Recipe("levels", args=(number,), key=(0, 1)) for number in (2, 3, 4, 16, 50, 100)),
+        Recipe("levels", args=(65,), keep=0.5, key=(0, 1)),
     ],
     ids=lambda recipe: f"{recipe.initializer}{recipe.args}-{recipe.keep:.1f}",
 )
