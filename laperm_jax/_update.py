@@ -31,7 +31,7 @@ from laperm_jax.rules._reset import ResetRule
 from laperm_jax.rules._reset import reset_values as resolve_reset_values
 from laperm_jax.rules._warnings import warn_about_rule
 from laperm_jax.sync._keys import where
-from laperm_jax.sync._reconnect import saturated
+from laperm_jax.sync._reconnect import saturated_sum
 from laperm_jax.sync._vectors import Axes
 
 Params = TypeVar("Params")
@@ -107,7 +107,7 @@ def update(
         weights = (param + update).astype(jnp.result_type(old[path]))  # as optax.apply_updates does
         placed, residual = step.target(path, token, weights, residual)
         unchanged = (placed == weights) | jnp.isnan(weights)  # non-finite vectors among them
-        return where(unchanged, update, saturated(placed.astype(update.dtype) - param)), residual
+        return where(unchanged, update, saturated_sum(placed.astype(update.dtype), -param)), residual
 
     updates = map_by_path(widen, step.updates)
     updates, residual = apply_if_sync(step.due, sync_update, updates, state.residual, paths)

@@ -90,6 +90,18 @@ def test_every_finite_vector_is_a_permutation_whatever_overflows(dtype, data):
     assert reference.is_permutation(np.asarray(exact)[:, finite], initial[:, finite], axes)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.bfloat16, jnp.float16])
+def test_sums_saturate_in_dtypes_with_and_without_infinity(dtype):
+    initial = jax.random.normal(jax.random.key(0), (16, 2)).astype(dtype)
+    largest = jnp.full((16, 2), jnp.finfo(dtype).max, dtype)
+    tx = laperm(PROPOSED, 1, fan_in_axes={"w": (0,)}, error_feedback=True)
+    opt_state = tx.init({"w": initial})._replace(residual={"w": largest})
+    exact = tx.reconnected_params(opt_state, {"w": largest})["w"]
+    assert reference.is_permutation(np.asarray(exact), np.asarray(initial), (0,))
+    _, opt_state = tx.apply_gradients({"w": -largest}, opt_state, {"w": jnp.zeros_like(largest)})
+    assert np.isfinite(np.float32(opt_state.residual["w"])).all()
+
+
 def test_subnormal_weights_keep_their_order():
     """A residual of zero changes no bit of them, also where sums flush them to zero."""
     tiny = jnp.asarray([[3e-45], [-1e-40], [2e-40], [1e-45]])

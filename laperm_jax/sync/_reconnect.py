@@ -83,7 +83,7 @@ def add_residual(weights: jax.Array, residual: jax.Array, axes: Axes) -> jax.Arr
       axes: axes that make up one vector.
     """
     counts = (residual != 0) & jnp.isfinite(residual).all(axes, keepdims=True) & jnp.isfinite(weights)
-    return where(counts, saturated(weights + residual), weights)
+    return where(counts, saturated_sum(weights, residual), weights)
 
 
 def reconnect_with_residual(
@@ -96,15 +96,16 @@ def reconnect_with_residual(
     total = add_residual(weights, residual, axes)
     placed = reconnect(total, sorted_init, axes)
     is_finite = lambda array: jnp.isfinite(array).all(axes, keepdims=True)
-    left = where(is_finite(weights) & is_finite(residual), saturated(total - placed), residual)
+    left = where(is_finite(weights) & is_finite(residual), saturated_sum(total, -placed), residual)
     return where(is_finite(weights), placed, weights), left
 
 
 @functools.partial(jax.jit, inline=True)
-def saturated(array: jax.Array) -> jax.Array:
-    """Puts the largest number of the dtype in place of infinity, with its sign."""
-    limits = jnp.finfo(array.dtype)
-    return jnp.clip(array, limits.min, limits.max)
+def saturated_sum(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum of finite numbers of one dtype; beyond its range its largest number, also where it has no infinity."""
+    total, limits = x + y, jnp.finfo(x.dtype)
+    largest = jnp.where(x < 0, limits.min, limits.max).astype(x.dtype)
+    return where(jnp.isfinite(total), total, largest)
 
 
 _place = jax.jit(place, static_argnames="axes")
