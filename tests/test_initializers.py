@@ -1,5 +1,7 @@
 """Initializers, alone and as the kernel_init of Flax layers."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,27 @@ def test_a_recipe_draws_what_its_initializer_does(recipe):
     drawn = jax.jit(lambda key: recipe.make()(key, (20, 30), jnp.float32))(KEY)
     np.testing.assert_array_equal(recipe.draw((20, 30), jnp.float32), drawn)
     assert (recipe._replace(key=(0, 1)).draw((20, 30), jnp.float32) != drawn).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"args": [2]}, r"args must be a tuple, not \[2\]"),
+        ({"args": (2, None, [0])}, "unhashable type"),
+        ({"args": (2,), "shape": [4, 4]}, r"shape must be a tuple, not \[4, 4\]"),
+        ({"args": (2,), "rescale": "no"}, "rescale must be True or False, not 'no'"),
+        ({"args": (2,), "keep": 0.5, "rescale": 1}, "rescale must be True or False, not 1"),
+        ({"args": (2,), "keep": "half"}, "keep must be greater than 0 and at most 1, not half"),
+    ],
+)
+def test_a_recipe_of_other_types_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe("levels", key=(0, 0), **fields).draw((4, 4), jnp.float32)
+
+
+def test_a_recipe_takes_a_list_for_the_shape_of_its_draw():
+    recipe = Recipe("levels", args=(2,), key=(0, 0))
+    np.testing.assert_array_equal(recipe.draw([4, 4], jnp.float32), recipe.draw((4, 4), jnp.float32))
 
 
 @pytest.mark.parametrize("initializer", [sparse(zeros, 0.5), shared_value(0.5, 0.5), symmetric_uniform(0.5)])
@@ -208,6 +231,10 @@ def test_numbers_out_of_range_are_refused(make, error, message):
         (symmetric_uniform(1e39), jnp.float32, ValueError, "limit 1e.39 is infinite in float32"),
         (shared_value(1e39), jnp.float32, ValueError, "value 1e.39 is infinite in float32"),
         (levels(2), jnp.int32, TypeError, "must be floating-point, not int32"),
+        (levels(2, 1e-9), jnp.float16, ValueError, "is zero in float16"),
+        (equidistant(1e-50), jnp.float32, ValueError, "limit 1e-50 is zero in float32"),
+        (sparse(jax.nn.initializers.constant(3), 0.5, True), jnp.int32, TypeError, "must be floating-point, not int32"),
+        (sparse(zeros, 1e-80, True), jnp.float32, ValueError, "keep .* 1e.40 is infinite in float32"),
         (equidistant(1.0), jnp.complex64, TypeError, "must be floating-point, not complex64"),
         (sparse(levels(2, 1e4), 0.01, True), jnp.float16, ValueError, "a weight times keep .* is infinite in float16"),
         (levels(2, axes=0), jnp.float32, TypeError, r"axes must be a tuple of ints such as \(0,\), not 0"),
@@ -224,10 +251,10 @@ def test_a_scalar_has_no_levels():
         levels(2)(KEY, ())
 
 
-@pytest.mark.parametrize("keep", [0, -0.1, 1.01, float("nan"), 1j, "half"])
+@pytest.mark.parametrize("keep", [0, -0.1, 1.01, float("nan"), 1j, "half", True, np.array([0.5, 0.5])])
 def test_keep_out_of_range_is_refused(keep):
     for make in (lambda: sparse(zeros, keep), lambda: shared_value(1.0, keep)):
-        with pytest.raises(ValueError, match=f"greater than 0 and at most 1, not {keep}"):
+        with pytest.raises(ValueError, match=f"greater than 0 and at most 1, not {re.escape(str(keep))}"):
             make()
 
 

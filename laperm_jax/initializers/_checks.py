@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 
 def real(name: str, value: Any, finite: bool = True) -> float:
@@ -33,14 +34,16 @@ def positive(name: str, value: Any) -> float:
 
 
 def check_in_range(name: str, value: float, dtype: Any) -> None:
-    """Checks that the largest weight is finite in its dtype (``None``: JAX's default).
+    """Checks that the largest weight is finite in its dtype (``None``: JAX's default), and not rounded to zero.
 
     Raises:
       TypeError: if the dtype is not floating-point.
-      ValueError: if the value is infinite in it.
+      ValueError: if the value is infinite or zero in it.
     """
     dtype = jnp.dtype(dtype or float)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"the dtype of initial weights must be floating-point, not {dtype}")
     if abs(value) > float(jnp.finfo(dtype).max):
         raise ValueError(f"{name} {value} is infinite in {dtype}")
+    if value and not np.asarray(value).astype(dtype):
+        raise ValueError(f"{name} {value} is zero in {dtype}")

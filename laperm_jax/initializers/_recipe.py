@@ -64,9 +64,13 @@ class Recipe(NamedTuple):
           A function of ``(key, shape, dtype)``.
 
         Raises:
-          TypeError: if ``rescale`` is not a bool.
-          ValueError: if the name is unknown, or the initializer does not take the arguments.
+          ValueError: if a field has another type, the name is unknown, or the initializer does not take the arguments.
         """
+        for name, value in (("args", self.args), ("shape", self.shape)):
+            if not isinstance(value, tuple):
+                raise ValueError(f"{name} must be a tuple, not {value!r}")
+        if not isinstance(self.rescale, bool | np.bool_):
+            raise ValueError(f"rescale must be True or False, not {self.rescale!r}")
         if not isinstance(self.initializer, str) or self.initializer not in INITIALIZERS:
             raise ValueError(f"there is no initializer {self.initializer!r}; there are {', '.join(INITIALIZERS)}")
         try:
@@ -93,8 +97,9 @@ class Recipe(NamedTuple):
         try:
             if self.shape and math.prod(self.shape) != math.prod(shape):
                 raise ValueError(f"its shape {self.shape} has another size than {tuple(shape)}")
-            drawn = _draw(np.asarray(self.key, np.uint32), self._replace(key=()), self.shape or shape, dtype)
-            return np.asarray(drawn).reshape(shape)
+            key, fixed = np.asarray(self.key, np.uint32), self._replace(key=())
+            hash(fixed)  # a list among the arguments
+            return np.asarray(_draw(key, fixed, tuple(self.shape or shape), dtype)).reshape(shape)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"{self} cannot be drawn: {error}") from None
 

@@ -50,7 +50,9 @@ def sparse(initializer: Initializer, keep: float, rescale: bool = False) -> Init
         sharding = {} if out_sharding is None else {"out_sharding": out_sharding}
         values = initializer(value_key, shape, dtype, **sharding)
         if rescale:
-            drawn, values = values, values * float(keep) ** -0.5  # a NumPy scalar would change the dtype
+            factor = float(keep) ** -0.5  # a NumPy scalar would change the dtype
+            check_in_range("keep ** -0.5", factor, values.dtype)
+            drawn, values = values, values * factor
             if not isinstance(values, jax.core.Tracer) and (jnp.isfinite(drawn) & ~jnp.isfinite(values)).any():
                 raise ValueError(f"a weight times keep ** -0.5 is infinite in {values.dtype}")
         kept = jax.random.bernoulli(mask_key, keep, shape, **sharding)
@@ -92,8 +94,8 @@ def shared_value(value: float, keep: float = 1.0) -> Initializer:
 
 def _check_keep(keep: float) -> None:
     try:
-        valid = 0 < keep <= 1
-    except TypeError:  # a complex number, a text
+        valid = bool(0 < keep <= 1)
+    except (TypeError, ValueError):  # a complex number, a text; an array
         valid = False
-    if not valid:
+    if not valid or isinstance(keep, bool | np.bool_):
         raise ValueError(f"keep must be greater than 0 and at most 1, not {keep}")
