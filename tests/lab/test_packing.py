@@ -89,6 +89,12 @@ def test_pack_refuses(run, tmp_path, capsys):
     )
     (tmp_path / "begun" / "config.json").write_text('{"model": "mlp", "colour": "red"}')
     assert "is not what a run writes" in refuse(begun, capsys)
+    for of_another_type in ('{"init": 5}', '{"keep": 0.5}', '{"keep_rescale": 1}'):
+        (tmp_path / "begun" / "config.json").write_text(of_another_type)
+        assert "is not what a run writes (--" in refuse(begun, capsys)
+    (tmp_path / "begun" / "config.json").write_text('{"init": "levels:1e5"}')
+    assert "from 2 to 65,536, not 100000" in (sentence := refuse(begun, capsys))
+    assert "pack it with" not in sentence
     (tmp_path / "begun" / "config.json").write_text('{"sync_period": null}')
     assert "trained without a sync period" in refuse(begun, capsys)
     assert not (tmp_path / "net.laperm").exists()

@@ -1,9 +1,11 @@
 """Types of settings that carry their range, and the check of a value against its type."""
 
 import math
+import numbers
 import types
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen
@@ -20,8 +22,17 @@ Shares = Annotated[tuple[Share, ...], MinLen(1)]
 Counts = Annotated[tuple[Count, ...], MinLen(1)]
 
 
+_KINDS: dict[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    str: (str, "a text"),
+    int: (numbers.Integral, "an integer"),
+    float: (numbers.Real, "a number"),
+    Path: (Path, "a path"),
+}
+
+
 def violation(type_: Any, value: Any) -> str | None:
-    """Says how a value violates its type: a choice of names, a range, or the least length of a tuple.
+    """Says how a value violates its type: the type itself, a choice of names, a range, or the least length of a tuple.
 
     Args:
       type_: a type; ``Literal``, ``Annotated`` with annotated-types, optional types and tuples of these are checked.
@@ -35,6 +46,8 @@ def violation(type_: Any, value: Any) -> str | None:
       >>> violation(tuple[Count, ...], (16, 0))
       'is 0; it must be 1 or more'
       >>> violation(Count | None, None)
+      >>> violation(bool, "yes")
+      'is yes; it must be true or false'
     """
     arguments = typing.get_args(type_)
     match typing.get_origin(type_):
@@ -46,10 +59,14 @@ def violation(type_: Any, value: Any) -> str | None:
             (type_,) = (argument for argument in arguments if argument is not types.NoneType)
             return violation(type_, value)
         case builtin if builtin is tuple:
+            if not isinstance(value, tuple | list):
+                return f"is {value}; it must be a list"
             return next(filter(None, (violation(arguments[0], item) for item in value)), None)
         case typing.Annotated:
-            return _violation(*arguments, value=value) or violation(arguments[0], value)
-    return None
+            return violation(arguments[0], value) or _violation(*arguments, value=value)
+    kind, name = _KINDS[type_]
+    is_of_kind = isinstance(value, kind) and (type_ is bool or not isinstance(value, bool))
+    return None if is_of_kind else f"is {value}; it must be {name}"
 
 
 def _violation(type_: Any, *metadata: Any, value: Any) -> str | None:

@@ -42,8 +42,9 @@ def pack(run: Path, out: Path, *, store_values: bool = False) -> tuple[int, int]
         "dataset": config.data.dataset,
         _FILE_SHA256: _sha256(weights.to_bytes(final)),
     }
+    of_run = recipes(config)
     try:
-        file = codec.pack(final, recipes(config), flax_fan_in, store_values=store_values, metadata=metadata)
+        file = codec.pack(final, of_run, flax_fan_in, store_values=store_values, metadata=metadata)
     except ModuleNotFoundError as error:
         raise ConfigError(str(error)) from None
     except ValueError as error:

@@ -50,7 +50,9 @@ def quantizer(text: str | None) -> QuantizeFn:
         return lambda path, kernel: kernel
     fits = {"nearest": _evenly_spaced, "kmeans": _k_means}
     match text.split(":"):
-        case ["nearest" | "kmeans" as name, number] if number.isdecimal() and 2 <= int(number) <= 256:
+        case ["nearest" | "kmeans" as name, number] if (
+            len(number) <= 3 and number.isdecimal() and 2 <= int(number) <= 256
+        ):
             return _rounded(fits[name], int(number))
         case ["supermask", number] if number.replace(".", "", 1).isdecimal() and 0 < float(number) < 1:
             return _supermask(float(number))

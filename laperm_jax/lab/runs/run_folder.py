@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laperm_jax.lab.config import ConfigError, TrainConfig, from_settings, settings
+from laperm_jax.lab.config.checks import check_fields
 from laperm_jax.lab.runs import weights
 from laperm_jax.lab.runs.lock import LOCK
 from laperm_jax.lab.runs.weights import Weights
@@ -81,7 +82,9 @@ def read_config(path: Path) -> TrainConfig:
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path} holds no run: name a folder that `laperm train --out` has written")
     try:
-        return from_settings(_read_json(path / CONFIG))
+        config = from_settings(_read_json(path / CONFIG))
+        check_fields(config)
+        return config
     except ConfigError as error:
         raise ConfigError(f"{path / CONFIG} is not what a run writes ({error})") from error
 

@@ -104,7 +104,7 @@ def test_a_network_computes_with_quantised_kernels_and_biases_as_they_are():
     "text",
     [
         *("nearest", "nearest:1", "kmeans:1000", "median:3", "nearest:x", "nearest:²"),
-        *("supermask:1", "supermask:x", "none", ""),
+        *("supermask:1", "supermask:x", "none", "", "nearest:" + 5_000 * "9"),
     ],
 )
 def test_other_words_are_refused(text):
