@@ -67,15 +67,32 @@ class BitModel:
 
 
 def predictions(current: Round, lags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """All bits of a round in coding order, int32, and their probabilities, float64."""
-    model = BitModel(current._replace(chosen=np.zeros_like(current.chosen)), lags)
-    bits, probabilities = [], []
-    for position, row in enumerate(current.chosen):
-        vectors, probability = model.predict(position)
-        model.update(row[vectors])
-        bits.append(row[vectors])
-        probabilities.append(probability)
-    return np.concatenate(bits).astype(np.int32), np.concatenate(probabilities)
+    """All bits of a round in coding order, int32, and their probabilities, float64, as :class:`BitModel` has them.
+
+    What the model has seen at a position is known here without a loop: sums over all positions before it.
+    """
+    coded = current.ones > 0
+    bits, free, all_ones = current.chosen[:, coded], current.free[coded], current.ones[coded]
+    positions, contexts = np.arange(len(bits))[:, None], 2 ** len(lags)
+    is_free = positions < free
+    context = np.zeros(bits.shape, np.int64)
+    for lag in lags:
+        context *= 2
+        context[lag:] += bits[: max(len(bits) - lag, 0)]
+    seen = np.bincount(((positions * contexts + context) * 2 + bits)[is_free], minlength=len(bits) * contexts * 2)
+    counts = _before(seen.reshape(len(bits), contexts, 2))
+    totals = counts.sum(axis=1)[:, :, None] + 1.0  # of zeros and of ones, (fan_in, 2, 1)
+    prior = 2 * totals / totals.sum(axis=1, keepdims=True)
+    ones = all_ones - _before(bits)
+    zeros = free - positions - ones
+    for_one = ones * (counts[positions, context, 1] + prior[:, 1]) * totals[:, 0]
+    for_zero = zeros * (counts[positions, context, 0] + prior[:, 0]) * totals[:, 1]
+    return bits[is_free].astype(np.int32), (for_one[is_free] / (for_one + for_zero)[is_free])
+
+
+def _before(array: np.ndarray) -> np.ndarray:
+    """Sums over the rows before each row."""
+    return np.cumsum(array, axis=0, dtype=np.int64) - array
 
 
 def code_length(bits: np.ndarray, probabilities: np.ndarray) -> float:
