@@ -41,8 +41,8 @@ class BitModel:
         self._coded = current.ones > 0
         self._counts, self._totals = np.zeros((2, 2 ** len(lags))), np.ones(2)
 
-    def predict(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the vectors that have this free position, and the probability of each, float64."""
+    def predict(self, position: int) -> np.ndarray:
+        """The probability of each vector that has this free position, float64."""
         self._position = position
         (self._vectors,) = np.nonzero(self._coded & (position < self._free))
         self._context = np.zeros(len(self._vectors), np.int64)
@@ -51,10 +51,7 @@ class BitModel:
             self._context = 2 * self._context + bit
         ones = self._ones[self._vectors]
         zeros = self._free[self._vectors] - position - ones
-        prior = 2 * self._totals / (self._totals[0] + self._totals[1])  # as if each context had been seen twice
-        for_one = ones * (self._counts[1, self._context] + prior[1]) * self._totals[0]
-        for_zero = zeros * (self._counts[0, self._context] + prior[0]) * self._totals[1]
-        return self._vectors, for_one / (for_one + for_zero)
+        return _probability(ones, zeros, self._counts[:, self._context], self._totals)
 
     def update(self, bits: np.ndarray) -> None:
         """Records which of the vectors of the last prediction have the value there."""
@@ -72,27 +69,40 @@ def predictions(current: Round, lags: Sequence[int]) -> tuple[np.ndarray, np.nda
     What the model has seen at a position is known here without a loop: sums over all positions before it.
     """
     coded = current.ones > 0
-    bits, free, all_ones = current.chosen[:, coded], current.free[coded], current.ones[coded]
-    positions, contexts = np.arange(len(bits))[:, None], 2 ** len(lags)
-    is_free = positions < free
+    bits, free, contexts = current.chosen[:, coded], current.free[coded], 2 ** len(lags)
     context = np.zeros(bits.shape, np.int64)
     for lag in lags:
         context *= 2
         context[lag:] += bits[: max(len(bits) - lag, 0)]
-    seen = np.bincount(((positions * contexts + context) * 2 + bits)[is_free], minlength=len(bits) * contexts * 2)
-    counts = _before(seen.reshape(len(bits), contexts, 2))
-    totals = counts.sum(axis=1)[:, :, None] + 1.0  # of zeros and of ones, (fan_in, 2, 1)
-    prior = 2 * totals / totals.sum(axis=1, keepdims=True)
-    ones = all_ones - _before(bits)
-    zeros = free - positions - ones
-    for_one = ones * (counts[positions, context, 1] + prior[:, 1]) * totals[:, 0]
-    for_zero = zeros * (counts[positions, context, 0] + prior[:, 0]) * totals[:, 1]
-    return bits[is_free].astype(np.int32), (for_one[is_free] / (for_one + for_zero)[is_free])
+    position, vector = np.nonzero(np.arange(len(bits))[:, None] < free)
+    context, coded_bits = context[position, vector], bits[position, vector].astype(np.int32)
+    seen = np.zeros((2, len(bits), contexts), np.int64)
+    np.add.at(seen, (coded_bits, position, context), 1)
+    counts = _before(seen, axis=1)
+    ones = (current.ones[coded] - _before(bits, axis=0))[position, vector]
+    zeros = free[vector] - position - ones
+    totals = counts.sum(axis=2)[:, position] + 1
+    return coded_bits, _probability(ones, zeros, counts[:, position, context], totals)
 
 
-def _before(array: np.ndarray) -> np.ndarray:
-    """Sums over the rows before each row."""
-    return np.cumsum(array, axis=0, dtype=np.int64) - array
+def _probability(ones: np.ndarray, zeros: np.ndarray, counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """The probability of a one, in this order of operations; docs/format.md has it.
+
+    Args:
+      ones: how many of them are left.
+      zeros: how many of them are left.
+      counts: zeros and ones seen in this context.
+      totals: zeros and ones seen in all, and one more of each.
+    """
+    prior = 2 * totals / (totals[0] + totals[1])  # as if each context had been seen twice
+    for_one = ones * (counts[1] + prior[1]) * totals[0]
+    for_zero = zeros * (counts[0] + prior[0]) * totals[1]
+    return for_one / (for_one + for_zero)
+
+
+def _before(array: np.ndarray, axis: int) -> np.ndarray:
+    """Sums over what stands before each entry."""
+    return np.cumsum(array, axis=axis, dtype=np.int64) - array
 
 
 def code_length(bits: np.ndarray, probabilities: np.ndarray) -> float:

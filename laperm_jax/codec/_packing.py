@@ -74,9 +74,10 @@ def pack(
         if path in recipes:
             ranks, ascending = _ranks(path, array, recipes[path].draw(array.shape, array.dtype), axes[path])
             values = little_endian(ascending) if store_values else b""
-            bits_back = _permutations.saves_bits(bit_keys(ascending))
-            steps = _add_steps(steps, path, ascending, bits_back)
-            coded = _permutations.encode(ranks, bit_keys(ascending), bits_back)
+            keys = bit_keys(ascending)
+            bits_back = _permutations.saves_bits(keys)
+            steps = _add_steps(steps, path, keys, bits_back)
+            coded = _permutations.encode(ranks, keys, bits_back)
             content = coded.words.astype("<u4").tobytes()
             tensor = Tensor(
                 *(path, array.dtype, array.shape, len(values), len(content)),
@@ -136,7 +137,7 @@ def unpack(file: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 f"the initial values of {tensor.path} are drawn otherwise here ({here}) than where the file was packed "
                 f"({there}): unpack it there, or pack it with the values stored"
             )
-        steps = _add_steps(steps, tensor.path, ascending, tensor.bits_back)
+        steps = _add_steps(steps, tensor.path, bit_keys(ascending), tensor.bits_back)
         weights[tensor.path] = _permuted(tensor, ascending, content)
     if digest(weights) != header["sha256"]:
         raise CodecError("Invalid file: the weights are not those that were packed")
@@ -214,9 +215,9 @@ def entropy(array: np.ndarray, axes: Axes) -> float:
     return _permutations.entropy(np.sort(bit_keys(columns), axis=0))
 
 
-def _add_steps(steps: int, path: str, ascending: np.ndarray, bits_back: bool) -> int:
+def _add_steps(steps: int, path: str, keys: np.ndarray, bits_back: bool) -> int:
     """Counts the iterations that decoding takes, so that no file takes hours."""
-    steps += _permutations.steps(bit_keys(ascending), bits_back)
+    steps += _permutations.steps(keys, bits_back)
     if steps > MAX_STEPS:
         raise CodecError(f"up to {path} decoding takes {steps:,} steps; {MAX_STEPS:,} are allowed")
     return steps

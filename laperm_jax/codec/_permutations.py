@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from laperm_jax.codec._bit_model import BitModel, Round, candidate_lags, code_length, predictions
-from laperm_jax.codec._swaps import Remaining, Runs, digit_sizes, from_digits, identities, to_digits
+from laperm_jax.codec._digits import Remaining, Runs, digit_sizes, from_digits, identities, to_digits
 
 FREQUENT = 64  # a value is frequent if 1 / FREQUENT or more of its vector, and two or more, are equal to it
 MAX_FAN_IN = 2**24 - 1  # the coder's probabilities have 24 bits
@@ -98,7 +98,7 @@ def decode(coded: Coded, ascending: np.ndarray) -> np.ndarray:
         chosen = np.zeros(ranks.shape, bool)
         model = BitModel(Round(chosen, free, frequent.length), coded.lags)
         for position in range(fan_in):
-            _, probabilities = model.predict(position)
+            probabilities = model.predict(position)
             # Bits that cannot be, in a damaged stream, are corrected, so that the result is a permutation.
             bits = (coder.decode(bernoulli, probabilities) == 1) & (probabilities > 0) | (probabilities == 1)
             model.update(bits)
@@ -131,13 +131,12 @@ def entropy(ascending: np.ndarray) -> float:
 def saves_bits(ascending: np.ndarray) -> bool:
     """Whether it is worth the time to take back the bits that tell equal values apart: a thousandth of all or more."""
     fan_in, vectors = ascending.shape
-    free, frequent_values = np.full(vectors, fan_in), _frequent_values(ascending)
-    for frequent in frequent_values:
-        free = free - frequent.length
-    others = _other_ranks(frequent_values, fan_in, vectors)
-    equal = _runs_of(np.take_along_axis(ascending, others, axis=0), free).counts
+    starts, lengths = _runs(ascending)
+    others = ~_is_frequent(lengths, fan_in)
+    starts, lengths = starts[others], lengths[others]
+    free = np.bincount(starts // fan_in, lengths, vectors).astype(int)
     log_factorial = _log2_factorials(fan_in)
-    return fan_in <= _MAX_BITS_BACK and bool(log_factorial[equal].sum() > _LEAST_SAVED * log_factorial[free].sum())
+    return fan_in <= _MAX_BITS_BACK and bool(log_factorial[lengths].sum() > _LEAST_SAVED * log_factorial[free].sum())
 
 
 def steps(ascending: np.ndarray, bits_back: bool) -> int:
@@ -159,11 +158,15 @@ def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, append=rows.size)
 
 
+def _is_frequent(lengths: np.ndarray, fan_in: int) -> np.ndarray:
+    return (lengths >= 2) & (lengths * FREQUENT >= fan_in)
+
+
 def _frequent_values(ascending: np.ndarray) -> list[_Frequent]:
     """The frequent values: the largest of each vector, the second largest of each, and so on."""
     fan_in, vectors = ascending.shape
     starts, lengths = _runs(ascending)
-    is_frequent = (lengths >= 2) & (lengths * FREQUENT >= fan_in)
+    is_frequent = _is_frequent(lengths, fan_in)
     (vector, first), length = divmod(starts[is_frequent], fan_in), lengths[is_frequent]
     number = np.searchsorted(vector, vector, side="right") - 1 - np.arange(len(vector))
     frequent_values = []

@@ -95,9 +95,9 @@ def reconnect_with_residual(
     """
     total = add_residual(weights, residual, axes)
     placed = reconnect(total, sorted_init, axes)
-    is_finite = lambda array: jnp.isfinite(array).all(axes, keepdims=True)
-    left = where(is_finite(weights) & is_finite(residual), saturated_sum(total, -placed), residual)
-    return where(is_finite(weights), placed, weights), left
+    finite, finite_residual = (jnp.isfinite(array).all(axes, keepdims=True) for array in (weights, residual))
+    left = where(finite & finite_residual, saturated_sum(total, -placed), residual)
+    return where(finite, placed, weights), left
 
 
 @functools.partial(jax.jit, inline=True)
